@@ -1,0 +1,1 @@
+"""What users hold: streams, tables, windows, aggregates, sources, sinks, jobs."""

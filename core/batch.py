@@ -1,0 +1,53 @@
+"""Batches in flight, and the one place where Arrow columns become the numpy views that kernels read.
+
+A batch is a `pyarrow.RecordBatch`. Besides the user's columns it may carry hidden ones, whose names start with two
+underscores and which never reach a sink:
+
+- ``__time``      int64, microseconds: event time, set by ``watermark()``
+- ``__watermark`` int64, microseconds: the watermark of the row's own partition just before the row. It is there only
+  in batches in which some row is older than the watermark before it; everywhere else no row can be late.
+- ``__origin``    int64: partition << 48 | offset; there only when the plan has an aggregate that needs arrival order
+- ``__weight``    int8: +1 insert, -1 retract; there only in the changes of a Table
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+TIME = "__time"
+WATERMARK = "__watermark"
+ORIGIN = "__origin"
+WEIGHT = "__weight"
+
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+UInt64s = npt.NDArray[np.uint64]
+Float64s = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+#: What kernels take for "no value is null".
+ALL_VALID: Bytes = np.empty(0, np.uint8)
+ALL_VALID.flags.writeable = False
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith("__")
+
+
+def origin_of(partition: int, offset: int) -> int:
+    """Arrival order within one source as a single int64."""
+    return partition << 48 | offset
+
+
+def view(column: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+    """The values of a fixed-width column as a read-only numpy view; where it is null lies anything.
+
+    `dtype` must have the byte width of the column's type; bool columns (one bit a value) have `bools`.
+    """
+    buffer = column.buffers()[1]
+    if buffer is None or len(column) == 0:
+        return np.empty(0, dtype)
+    width = np.dtype(dtype).itemsize
+    return np.frombuffer(buffer, dtype=dtype, count=len(column), offset=column.offset * width)

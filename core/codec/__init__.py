@@ -1,0 +1,1 @@
+"""Bytes columns to record batches and back; no I/O."""

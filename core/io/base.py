@@ -1,0 +1,117 @@
+"""What a connector is: a source of replayable partitions, or a sink that takes an epoch's batches.
+
+None of these knows an operator, a plan or a job. Positions are always the *next* offset to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from windrow.schema import Schema
+
+#: What a rejected record looks like, whichever source it came from.
+REJECTED = pa.schema(
+    [
+        pa.field("topic", pa.string(), nullable=False),
+        pa.field("partition", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("timestamp", pa.timestamp("us", "UTC")),
+        pa.field("key", pa.binary()),
+        pa.field("value", pa.binary()),
+        pa.field("field", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+OnError = Literal["fail", "skip", "dead_letter"]
+Guarantee = Literal["exactly-once", "at-least-once"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One decoded piece of a partition, in order.
+
+    `data` has the columns that were asked for; `offsets` (int64 array as long as `data`) is None when row i has offset
+    ``first_offset + i``, which it has unless records were rejected or compacted away.
+    """
+
+    data: pa.RecordBatch
+    first_offset: int
+    input_bytes: int
+    offsets: pa.Array | None = None
+    rejected: pa.RecordBatch | None = None  # of schema REJECTED
+
+
+class Source(Protocol):
+    """Partitions of events that can be read again from any offset still there.
+
+    The runtime calls everything from one thread, except `read`, which it calls for several partitions at once.
+    """
+
+    name: str  # unique in a job; positions are kept under it
+    schema: Schema  # every column it can give
+    bounded: bool  # True when it has an end that will not move
+    replayable: bool  # False when a restart cannot read the same events again (an iterator)
+
+    def partitions(self) -> Sequence[int]:
+        """The partitions there are now; may grow between calls, never shrinks."""
+
+    def start_offset(self, partition: int) -> int:
+        """Where a job that never ran starts reading."""
+
+    def end_offset(self, partition: int) -> int:
+        """The offset after the last event that is there now."""
+
+    def plan(self, partition: int, next_offset: int, max_rows: int, max_bytes: int) -> int:
+        """The end of a range that starts at `next_offset` within both bounds; `next_offset` when nothing is there.
+
+        A range is never empty when something is there, even if one record is larger than `max_bytes`.
+        Raises `LogError` when `next_offset` is no longer there.
+        """
+
+    def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
+        """The events in ``[start_offset, end_offset)``, decoded to `columns`, in pieces of tens of thousands of rows.
+
+        Called again with the same arguments it gives the same rows. Raises `RecordError` for a bad record when the
+        source was made with ``on_error="fail"``.
+        """
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when there may be more to read, or after `timeout_s`."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopicWrite:
+    """Rows for one partition of a topic of the embedded log, to be appended in the ledger's commit."""
+
+    topic: str
+    partition: int
+    data: pa.RecordBatch
+
+
+class Sink(Protocol):
+    """Takes the rows of an epoch so that they become visible only with the commit.
+
+    For every epoch: `stage` once, then the ledger commits, then `publish`. A failure before the commit throws the
+    sink object away; `open` of the next one is told the last committed epoch, publishes what of it was not yet, and
+    discards whatever a later epoch left.
+    """
+
+    name: str  # unique in a job
+    guarantee: Guarantee
+
+    def open(self, job: str, committed_epoch: int) -> None: ...
+
+    def stage(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> Sequence[TopicWrite]:
+        """Make the rows durable but invisible; rows for the ledger's own log are returned instead of written."""
+
+    def publish(self, epoch: int) -> None:
+        """The epoch is committed: make its rows visible. Must be repeatable."""
+
+    def close(self) -> None: ...

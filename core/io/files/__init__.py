@@ -1,0 +1,1 @@
+"""Parquet, JSON, CSV and Arrow IPC files as sources and sinks."""

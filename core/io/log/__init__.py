@@ -1,0 +1,1 @@
+"""The embedded log: partitioned topics and the ledger, in a directory."""

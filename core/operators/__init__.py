@@ -1,0 +1,1 @@
+"""Stateful operators: batch in, batch out; none imports another."""

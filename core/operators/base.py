@@ -1,0 +1,63 @@
+"""What a stateful operator is: a part that runs where the rows are, and a part that owns a shard's state.
+
+An epoch goes through an operator like this::
+
+    per input task        prepare(batch) -> Prepared        no state of the job; threads side by side
+    exchange              rows of `Prepared.data` go to shard hash(keys) % shards
+    per shard             process(batch) for each piece, in partition order; then advance(watermark) once
+    commit                delta() or snapshot() of every shard
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+Tables = Mapping[str, pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` makes of a batch: rows (or partial aggregates) for the shards, and the rows that came too late."""
+
+    data: pa.RecordBatch | None
+    late: pa.RecordBatch | None = None
+
+
+class ShardState(Protocol):
+    """One shard of a stateful operator. Used by one thread at a time."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state held, roughly."""
+
+    def process(self, data: pa.RecordBatch) -> None:
+        """Take rows that `prepare` made, all of this shard."""
+
+    def advance(self, watermark_us: int) -> list[pa.RecordBatch]:
+        """The epoch's rows are all in: emit what is to be emitted, and drop what is no longer needed."""
+
+    def delta(self) -> Tables:
+        """What changed since the last call of `delta` or `snapshot`; after `restore` of everything before it, and this,
+        the state is what it is now. Called after `advance`."""
+
+    def snapshot(self) -> Tables:
+        """The whole state. Starts a new series of deltas."""
+
+    def restore(self, snapshot: Tables | None, deltas: Sequence[Tables]) -> None:
+        """Become what was saved; called once, on a new object. Raises `StateError` when the tables do not fit."""
+
+
+class StatefulOperator(Protocol):
+    """A stateful operator of a job: holds no state itself."""
+
+    name: str
+    keys: tuple[str, ...]  # columns of `Prepared.data` by which it is exchanged; empty: everything goes to shard 0
+
+    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+        """Stateless and thread-safe. Finds late rows, and aggregates inside the batch where that makes it smaller."""
+
+    def shard(self, number: int) -> ShardState: ...

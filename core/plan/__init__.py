@@ -1,0 +1,1 @@
+"""Plans: what a job does, as immutable data; no arrays, no I/O."""

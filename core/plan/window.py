@@ -1,0 +1,80 @@
+"""Windows and aggregates as data: what is asked for, without any way to compute it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from windrow.schema import DataType
+from windrow.units import format_us
+
+WindowKind = Literal["tumbling", "hopping", "session", "cumulate", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rule that puts events into windows ``[start, end)``.
+
+    tumbling: `size_us`; hopping: `size_us` every `slide_us`; cumulate: from each multiple of `size_us`, growing by
+    `slide_us`; session: until `gap_us` without an event; count: every `count` events of a key.
+    `offset_us` shifts the grid of the time windows.
+    """
+
+    kind: WindowKind
+    size_us: int = 0
+    slide_us: int = 0
+    gap_us: int = 0
+    count: int = 0
+    offset_us: int = 0
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "tumbling":
+                text = format_us(self.size_us)
+            case "hopping":
+                text = f"{format_us(self.size_us)} every {format_us(self.slide_us)}"
+            case "cumulate":
+                text = f"{format_us(self.slide_us)} up to {format_us(self.size_us)}"
+            case "session":
+                text = f"gap {format_us(self.gap_us)}"
+            case "count":
+                text = f"{self.count} events"
+        shift = f" offset {format_us(self.offset_us)}" if self.offset_us else ""
+        return f"{self.kind}({text}{shift})"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One output column of an aggregation over plain columns (expressions have been evaluated before).
+
+    `function` is one of count, sum, min, max, mean, var, stddev, first, last, count_distinct, collect_list, udaf;
+    `column` its argument (None: count rows); `where` a boolean column, rows where it is false or null do not count;
+    `options` what the function needs besides (ddof, limit, the compiled user functions).
+    """
+
+    name: str
+    function: str
+    column: str | None
+    where: str | None
+    type: DataType
+    argument_type: DataType | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def option(self, name: str, default: Any = None) -> Any:
+        return dict(self.options).get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """A stateful grouping: keys, window, aggregates, and when results come out.
+
+    emit ``final``: a window's rows once, when the watermark passes its end; ``current``: every epoch, the rows that
+    changed. Without a window there is no end: emit is always ``current`` and the result is a Table.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    key_types: tuple[DataType, ...]
+    window: Window | None
+    aggregates: tuple[Aggregate, ...]
+    emit: Literal["final", "current"]

@@ -1,0 +1,73 @@
+"""The ledger: the one place where a job's truth lives, and what is written to it in one atomic commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from windrow.io.base import TopicWrite
+
+#: source name -> partition -> next offset to read
+Positions = Mapping[str, Mapping[int, int]]
+#: source name -> partition -> (start offset, end offset)
+Ranges = Mapping[str, Mapping[int, tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class StateWrite:
+    """State of one operator in one shard: all of it (snapshot), or what changed in this epoch (delta).
+
+    A snapshot replaces everything written before it for the same operator and shard.
+    """
+
+    operator: str
+    shard: int
+    kind: Literal["delta", "snapshot"]
+    tables: Mapping[str, pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochCommit:
+    """Everything that becomes true at once when an epoch is committed."""
+
+    epoch: int
+    positions: Positions
+    progress: Mapping[str, Any]  # small, JSON: watermarks, counts
+    state: Sequence[StateWrite] = ()
+    outputs: Sequence[TopicWrite] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What the ledger knows of a job when it is opened."""
+
+    epoch: int = 0  # last committed; 0: the job never committed
+    positions: Positions = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    planned: Ranges | None = None  # range written ahead for epoch + 1, if any
+    state: Iterable[StateWrite] = ()  # per operator and shard: its snapshot if any, then the deltas after it, in order
+
+
+class Ledger(Protocol):
+    """Called from one thread at a time."""
+
+    durable: bool
+
+    def open(self, job: str, plan: Mapping[str, Any]) -> Recovery:
+        """Take the job over: any other owner is fenced from here on.
+
+        `plan` is a small JSON document with the key ``fingerprint`` and a readable description of each stateful
+        operator; it is stored with the first commit, and a job that was stored with another fingerprint is refused with
+        a `StateError` that says what differs.
+        """
+
+    def write_ahead(self, epoch: int, ranges: Ranges) -> None:
+        """Fix the input of `epoch` before any work, for sinks that live outside the ledger."""
+
+    def commit(self, commit: EpochCommit) -> None:
+        """All of it or nothing, durable on return. Raises `FencedError` when another process has taken the job over."""
+
+    def close(self) -> None: ...

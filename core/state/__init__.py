@@ -1,0 +1,1 @@
+"""Keyed state in numpy columns, and its way to Arrow and back."""

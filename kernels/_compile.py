@@ -1,0 +1,113 @@
+"""The decorator that makes kernels: fixed signatures, compiled on first call, kept on disk, listed in one registry.
+
+The compiled code lies in ``$WINDROW_CACHE_DIR``, else ``$XDG_CACHE_HOME/windrow``, else ``~/.cache/windrow``, in a
+folder named after the numba version and a hash of the kernel's module and of every kernel module it imports: numba
+itself looks only at the file of the outermost function and would run stale code after a change in a helper.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config as _numba_config
+
+config: Any = _numba_config
+
+_IMPORT = re.compile(r"^from windrow\.kernels(?:\.(\w+))? import (.+)$", re.M)
+_FOLDER = Path(__file__).parent
+_compile_lock = threading.RLock()
+
+#: Every kernel by "module.function".
+registry: dict[str, Kernel] = {}
+
+
+class Kernel:
+    """A kernel that compiles itself when it is first needed; calling it is calling the compiled function."""
+
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        self.py_func = function
+        self.signature = signature
+        self._compiled: Callable[..., Any] | None = None
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any) -> Any:
+        compiled = self._compiled
+        if compiled is None:
+            compiled = self.compile()
+        return compiled(*args)
+
+    def compile(self) -> Callable[..., Any]:
+        """Compile, or load from disk what an earlier process compiled; a no-op the second time."""
+        with _compile_lock:
+            if self._compiled is None:
+                with _cache_folder(self.py_func.__module__):
+                    # error_model numpy: a division by zero gives what numpy gives instead of raising
+                    self._compiled = numba.njit(self.signature, nogil=True, cache=True, error_model="numpy")(
+                        self.py_func
+                    )
+            return self._compiled
+
+
+def kernel(signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a kernel of the function below with exactly this signature (see ``_types``)."""
+
+    def make(function: Callable[..., Any]) -> Kernel:
+        made = Kernel(function, signature)
+        registry[f"{function.__module__.rpartition('.')[2]}.{function.__name__}"] = made
+        return made
+
+    return make
+
+
+#: Makes a helper that kernels call; compiled into each of them.
+device = numba.njit(nogil=True, error_model="numpy")
+#: As `device`, and always inlined before optimisation, for helpers in the innermost loops.
+inline = numba.njit(nogil=True, error_model="numpy", inline="always")
+
+
+def cache_root() -> Path:
+    """The folder under which compiled kernels are kept."""
+    chosen = os.environ.get("WINDROW_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "windrow"
+
+
+@functools.cache
+def _source_hash(module: str) -> str:
+    """Hash of a kernel module's text and of all kernel modules it imports, directly or through others."""
+    seen: dict[str, str] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        path = _FOLDER / f"{name}.py"
+        if name in seen or not path.exists():
+            continue
+        text = path.read_text()
+        seen[name] = text
+        for source, names in _IMPORT.findall(text):
+            pending += [source] if source else [part.strip() for part in names.split(",")]
+    digest = hashlib.sha256()
+    for name in sorted(seen):
+        digest.update(name.encode() + b"\0" + seen[name].encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _cache_folder(module: str) -> Iterator[None]:
+    """numba takes the folder from its config when caching is switched on; give it ours for just that moment."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_root() / f"numba-{numba.__version__}" / _source_hash(module.rpartition(".")[2]))
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
