@@ -218,3 +218,34 @@ def exploded_schema(schema: Schema, columns: tuple[str, ...]) -> Schema:
 def explode(batch: pa.RecordBatch, columns: tuple[str, ...]) -> pa.RecordBatch:
     """One row for each element of the list columns; an empty or null list gives one row with a null."""
     return from_polars(to_polars(batch).explode(list(columns)))
+
+
+def as_record_batch(value: object) -> pa.RecordBatch:
+    """What a user's function gave, as one record batch: Arrow data, a polars frame, or a dict of arrays."""
+    if isinstance(value, pa.RecordBatch):
+        return value
+    if isinstance(value, pa.Table):
+        return one_batch(value)
+    if is_frame(value):
+        return one_batch(frame_to_table(value))
+    if isinstance(value, dict):
+        return pa.RecordBatch.from_pydict(value)
+    raise PlanError(
+        f"expected a pyarrow RecordBatch or Table, a polars DataFrame or a dict of arrays, got {type(value).__name__}"
+    )
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema, step: str) -> pa.RecordBatch:
+    """Exactly these columns with these types; no copy where they already fit."""
+    if batch.schema.equals(schema, check_metadata=False):
+        return batch
+    arrays = []
+    for field in schema:
+        array = batch.column(field.name)
+        if array.type != field.type:
+            try:
+                array = array.cast(field.type)
+            except pa.ArrowInvalid as error:
+                raise PlanError(f"{step}: column {field.name!r} cannot become {field.type}: {error}") from None
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
