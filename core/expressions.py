@@ -52,9 +52,7 @@ def parse(
     arrow = pa.schema(fields)
     kept = {name: e.column for name, e in outputs}
     # A column passed through keeps its exact type and its place in documents; polars may have widened the type.
-    declared = [
-        schema[column].type if (column := kept[f.name]) is not None else None for f in from_arrow_schema(arrow)
-    ]
+    declared = [schema[column].type if (column := kept[f.name]) is not None else None for f in from_arrow_schema(arrow)]
     result = Schema(
         tuple(
             field if known is None else type(field)(field.name, known)
@@ -72,7 +70,9 @@ def parse_predicate(value: pl.Expr | Sequence[pl.Expr], schema: Schema, step: st
     both = parts[0] if len(parts) == 1 else pl.all_horizontal(parts)
     outputs, produced = parse([both], schema, step)
     if len(outputs) != 1 or produced.fields[0].type != BOOL:
-        raise PlanError(f"{step}: the condition must be true or false, but {outputs[0][1]} is {produced.fields[0].type}")
+        raise PlanError(
+            f"{step}: the condition must be true or false, but {outputs[0][1]} is {produced.fields[0].type}"
+        )
     return outputs[0][1]
 
 
@@ -87,9 +87,7 @@ def _describe(expr: pl.Expr, name: str, selection: bool) -> Expression:
     inner = expr.meta.undo_aliases()
     if inner.meta.is_column():
         return Expression(str(inner.meta.output_name()), (inner.meta.output_name(),), inner.meta.output_name(), None)
-    multiple = expr.meta.has_multiple_outputs()
-    reads = None if multiple else tuple(dict.fromkeys(expr.meta.root_names()))
-    return Expression(str(expr), reads, None, (expr, name))
+    return Expression(str(expr), tuple(dict.fromkeys(expr.meta.root_names())), None, (expr, name))
 
 
 def _check_row_by_row(expr: pl.Expr, step: str) -> None:
@@ -106,10 +104,12 @@ def _check_row_by_row(expr: pl.Expr, step: str) -> None:
 
 
 def _is_row_by_row(part: pl.Expr, step: str) -> bool:
-    if part.meta.is_literal() or part.meta.is_column_selection() or part.meta.has_multiple_outputs():
-        return True  # the parts of a multiple are looked at one by one
+    if part.meta.is_column_selection():
+        return True
+    if part.meta.has_multiple_outputs():
+        raise PlanError(f"{step}: {part} makes several columns at once; write one expression for each column")
     try:
-        return part.meta.is_row_separable() and part.meta.is_length_preserving()
+        return part.meta.is_row_separable() and (part.meta.is_length_preserving() or part.meta.is_scalar())
     except PolarsError:
         raise PlanError(f"{step}: {part} holds a Python function; use stream.map_batches(...) for those") from None
 
@@ -203,3 +203,49 @@ def frame_to_table(value: Any) -> pa.Table:
     """A polars frame as an Arrow table."""
     frame = value.collect() if isinstance(value, pl.LazyFrame) else value
     return _to_arrow(frame)
+
+
+def exploded_schema(schema: Schema, columns: tuple[str, ...]) -> Schema:
+    """The columns after the list columns among them have become one row an element."""
+    try:
+        produced = _empty(schema).explode(list(columns))
+    except PolarsError as error:
+        raise PlanError(f"explode: {_first_line(error)}; columns there are: {schema}") from None
+    arrow = from_arrow_schema(_to_arrow(produced).schema)
+    return Schema(tuple(arrow[f.name] if f.name in columns else f for f in schema))
+
+
+def explode(batch: pa.RecordBatch, columns: tuple[str, ...]) -> pa.RecordBatch:
+    """One row for each element of the list columns; an empty or null list gives one row with a null."""
+    return from_polars(to_polars(batch).explode(list(columns)))
+
+
+def as_record_batch(value: object) -> pa.RecordBatch:
+    """What a user's function gave, as one record batch: Arrow data, a polars frame, or a dict of arrays."""
+    if isinstance(value, pa.RecordBatch):
+        return value
+    if isinstance(value, pa.Table):
+        return one_batch(value)
+    if is_frame(value):
+        return one_batch(frame_to_table(value))
+    if isinstance(value, dict):
+        return pa.RecordBatch.from_pydict(value)
+    raise PlanError(
+        f"expected a pyarrow RecordBatch or Table, a polars DataFrame or a dict of arrays, got {type(value).__name__}"
+    )
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema, step: str) -> pa.RecordBatch:
+    """Exactly these columns with these types; no copy where they already fit."""
+    if batch.schema.equals(schema, check_metadata=False):
+        return batch
+    arrays = []
+    for field in schema:
+        array = batch.column(field.name)
+        if array.type != field.type:
+            try:
+                array = array.cast(field.type)
+            except pa.ArrowInvalid as error:
+                raise PlanError(f"{step}: column {field.name!r} cannot become {field.type}: {error}") from None
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
