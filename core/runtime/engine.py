@@ -268,7 +268,7 @@ class Engine:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return _Plan(ranges, False) if decision == "run" else None
-            self._wait(remaining if decision == "wait" else min(remaining, self._pace.pause_s()))
+            self.wait(remaining if decision == "wait" else min(remaining, self._pace.pause_s()))
 
     def _offer(self) -> dict[str, dict[int, tuple[int, int]]]:
         """What each partition could give to the next epoch, within the epoch's bounds."""
@@ -298,7 +298,8 @@ class Engine:
     def _all_bounded(self) -> bool:
         return all(head.source.bounded for head in self.pipeline.sources)
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
+        """Return when a source may have more, or after `seconds`."""
         sources = self.pipeline.sources
         sources[0].source.wait(min(seconds, 0.05 if len(sources) > 1 else seconds))
 
