@@ -9,7 +9,7 @@ from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
 from windrow.plan.window import Aggregate, Aggregation, Window
-from windrow.schema import FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
+from windrow.datatypes import FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _FLOATS = {"double", "float", "halffloat"}

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,7 +38,7 @@ class Settings:
     ledger: str | None = None
     workers: int = 1
     shards: int = DEFAULT_SHARDS
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     clock: Clock | None = None
 
 

@@ -16,7 +16,7 @@ from windrow.arrow_types import from_arrow_schema
 from windrow.errors import PlanError
 from windrow.io.base import OnError, Source
 from windrow.plan import nodes
-from windrow.schema import Schema
+from windrow.datatypes import Schema
 from windrow.units import time_us
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def read_log(
         return LogSource(path, topic, decoder=decoder, schema=columns, start=begin, end=end, on_error=policy)
 
     described = f"log topic {topic!r}" + (" as json" if decoded else "")
-    return _stream(columns, name or topic, described, make, unbounded=end is None, log_path=path, dead_letter=dead_letter)
+    return _stream(
+        columns, name or topic, described, make, unbounded=end is None, log_path=path, dead_letter=dead_letter
+    )
 
 
 def read_parquet(paths: Paths, *, name: str | None = None) -> Stream:
@@ -86,7 +88,12 @@ def read_csv(paths: Paths, *, schema: SchemaLike | None = None, name: str | None
 
 
 def read_json(
-    paths: Paths, *, schema: SchemaLike, on_error: OnError | None = None, dead_letter: str | None = None, name: str | None = None
+    paths: Paths,
+    *,
+    schema: SchemaLike,
+    on_error: OnError | None = None,
+    dead_letter: str | None = None,
+    name: str | None = None,
 ) -> Stream:
     """Rows of newline-delimited JSON files, decoded by `schema`; bad lines as in `read_log`."""
     from windrow.io.files.sources import JsonSource
@@ -136,7 +143,12 @@ def from_source(source: Source | Callable[[], Source], *, name: str | None = Non
 
 
 def nexmark(
-    kind: Literal["bid", "auction", "person"] = "bid", *, events: int | None = None, partitions: int = 1, seed: int = 0, **options: Any
+    kind: Literal["bid", "auction", "person"] = "bid",
+    *,
+    events: int | None = None,
+    partitions: int = 1,
+    seed: int = 0,
+    **options: Any,
 ) -> Stream:
     """Generated auction events by the rules of Nexmark; without a number of `events` it never ends."""
     from windrow.io.nexmark import NexmarkSource

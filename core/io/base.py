@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import pyarrow as pa
 
 from windrow.progress.ledger import TopicWrite
-from windrow.schema import Schema
+from windrow.datatypes import Schema
 
 __all__ = ["REJECTED", "Fetched", "Guarantee", "OnError", "Sink", "Source", "TopicWrite"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from windrow.plan.expr import Expression
 from windrow.plan.window import Aggregation
-from windrow.schema import Schema
+from windrow.datatypes import Schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -162,7 +162,7 @@ class Engine:
     # -- one epoch -----------------------------------------------------------------------------------------------
 
     def step(self, *, wait_s: float = 0.0) -> bool:
-        """Run one epoch, its commit still in flight on return; False when nothing has come within `wait_s`, or ever will.
+        """Run one epoch, its commit still in flight on return; False when nothing came within `wait_s`, or ever will.
 
         The commit before is done when this returns True; `drain` waits for the one in flight. Reports are in `reports`.
         """
@@ -290,9 +290,7 @@ class Engine:
             source = head.source
             for partition in source.partitions():
                 start, end = ranges.get(source.name, {}).get(partition, (0, 0))
-                facts[source.name, partition] = PartitionFacts(
-                    start, end, source.end_offset(partition), source.bounded
-                )
+                facts[source.name, partition] = PartitionFacts(start, end, source.end_offset(partition), source.bounded)
         return facts
 
     def _all_bounded(self) -> bool:
@@ -331,9 +329,7 @@ class Engine:
         rejected = [batch for read in results for batch in read.rejected]
         return [read.task for read in results], rejected, sum(r.rows for r in results), sum(r.bytes for r in results)
 
-    def _read_partition(
-        self, head: SourceHead, partition: int, start: int, end: int, now_us: int
-    ) -> _Read:
+    def _read_partition(self, head: SourceHead, partition: int, start: int, end: int, now_us: int) -> _Read:
         task = Task(f"{head.source.name}/{partition}", now_us)
         read = _Read(task)
         pieces = head.source.read(partition, start, end, head.columns)
@@ -382,7 +378,9 @@ class Engine:
                 timeline.settle(now, last)
             watermark = self._watermark_of(head, last)
             doors = [task.to_shards[index] for task in every if index in task.to_shards]
-            made = self._each(lambda shard, h=head, d=doors, w=watermark: self._apply_shard(h, shard, d, w), range(self._shards))
+            made = self._each(
+                lambda shard, h=head, d=doors, w=watermark: self._apply_shard(h, shard, d, w), range(self._shards)
+            )
             self._close(head, watermark)
             every += made
         for timeline in self.pipeline.timelines.values():
@@ -393,7 +391,9 @@ class Engine:
                 rows[sink] += batches
         return rows, every
 
-    def _apply_shard(self, head: OperatorHead, shard: int, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int) -> Task:
+    def _apply_shard(
+        self, head: OperatorHead, shard: int, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int
+    ) -> Task:
         task = Task(f"{head.name}/{shard}", self._clock.now_us())
         state = head.shards[shard]
         rows = 0
