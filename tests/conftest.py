@@ -1,6 +1,11 @@
-"""What all tests share: Hypothesis without deadlines, and skipped tests that fail the run where that is asked for."""
+"""What all tests share: one polars thread, no deadlines, and skipped tests that fail the run where asked."""
 
 from __future__ import annotations
+
+import os
+
+# Tests run in as many processes as there are cores. Set before polars is imported: it sizes its pool then.
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 import pytest
 from hypothesis import settings
