@@ -15,9 +15,9 @@ from polars.exceptions import PolarsError
 
 from windrow.arrow_types import from_arrow_schema, to_arrow_schema
 from windrow.batch import is_hidden
+from windrow.datatypes import BOOL, Schema
 from windrow.errors import PlanError
 from windrow.plan.expr import Expression
-from windrow.datatypes import BOOL, Schema
 
 
 def parse(

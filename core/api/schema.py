@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema, from_arrow_type, named_type
+from windrow.datatypes import DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.expressions import frame_to_table
-from windrow.datatypes import DataType, Field, Schema
 
 #: What can stand for a type: its name, ours, Arrow's, or polars'.
 TypeLike = Any

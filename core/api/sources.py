@@ -13,10 +13,10 @@ from windrow import expressions
 from windrow.api.schema import SchemaLike, as_schema
 from windrow.api.stream import Stream
 from windrow.arrow_types import from_arrow_schema
+from windrow.datatypes import Schema
 from windrow.errors import PlanError
 from windrow.io.base import OnError, Source
 from windrow.plan import nodes
-from windrow.datatypes import Schema
 from windrow.units import time_us
 
 if TYPE_CHECKING:

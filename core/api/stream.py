@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.api.schema import SchemaLike, as_schema
+from windrow.datatypes import DATE, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
-from windrow.datatypes import DATE, Schema
 from windrow.units import Duration, duration_us
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Table(Stream):
 
 
 class Aggregated(Stream):
-    """The rows of windows: `final()` (the default), `current()` as a Table that updates, `late` for what came too late."""
+    """The rows of windows: `final()` (the default), `current()` as a Table that updates, `late` for what was too late."""
 
     _node: nodes.Aggregate
 

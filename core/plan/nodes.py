@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from windrow.datatypes import Schema
 from windrow.plan.expr import Expression
 from windrow.plan.window import Aggregation
-from windrow.datatypes import Schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from windrow import expressions
 from windrow.arrow_types import to_arrow_schema
 from windrow.batch import TIME, WATERMARK, is_hidden, view
+from windrow.datatypes import Schema
 from windrow.errors import PlanError, RecordError
 from windrow.kernels.watermark import watermark_before, watermark_scan
 from windrow.operators.base import StatefulOperator
@@ -20,7 +21,6 @@ from windrow.plan.expr import Expression
 from windrow.runtime.exchange import split
 from windrow.runtime.metrics import Tally
 from windrow.runtime.watermarks import Timeline
-from windrow.datatypes import Schema
 
 
 @dataclass(slots=True)
