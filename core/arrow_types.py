@@ -6,8 +6,8 @@ import re
 
 import pyarrow as pa
 
+from windrow.datatypes import DataType, Field, Schema
 from windrow.errors import PlanError
-from windrow.schema import DataType, Field, Schema
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _KNOWN: dict[str, pa.DataType] = {

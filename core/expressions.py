@@ -15,9 +15,9 @@ from polars.exceptions import PolarsError
 
 from windrow.arrow_types import from_arrow_schema, to_arrow_schema
 from windrow.batch import is_hidden
+from windrow.datatypes import BOOL, Schema
 from windrow.errors import PlanError
 from windrow.plan.expr import Expression
-from windrow.schema import BOOL, Schema
 
 
 def parse(
@@ -207,6 +207,9 @@ def frame_to_table(value: Any) -> pa.Table:
 
 def exploded_schema(schema: Schema, columns: tuple[str, ...]) -> Schema:
     """The columns after the list columns among them have become one row an element."""
+    for name in columns:
+        if "list" not in schema[name].type.name:
+            raise PlanError(f"explode: column {name!r} must be a list, but is {schema[name].type}")
     try:
         produced = _empty(schema).explode(list(columns))
     except PolarsError as error:

@@ -23,7 +23,7 @@ def watermark_scan(times, delay, highest, newest):  # type: ignore[no-untyped-de
 
 @kernel(I64(R_I64, I64, I64, W_I64))
 def watermark_before(times, delay, highest, watermarks):  # type: ignore[no-untyped-def]
-    """``watermarks[i]`` is the watermark just before event i: the latest time before it less `delay`; gives the latest time.
+    """``watermarks[i]`` is the watermark just before event i, the latest time before it less `delay`; gives the latest.
 
     `times` and `watermarks` int64[n], microseconds.
     """

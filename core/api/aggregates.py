@@ -119,9 +119,10 @@ def udaf(
 ) -> AggregateExpr:
     """A user's aggregate over `slots` numbers of state, compiled by numba.
 
-    ``init(state)`` sets the numbers of an empty group, ``update(state, value)`` takes one value, ``merge(state, other)``
-    takes another partial state in, ``finish(state)`` gives the result; `state` and `other` are one-dimensional arrays of
-    `slots` values of `dtype`. `merge` must not care how values were divided: the engine aggregates in parts.
+    ``init(state)`` sets the numbers of an empty group, ``update(state, value)`` takes one value,
+    ``merge(state, other)`` takes another partial state in, ``finish(state)`` gives the result; `state` and `other` are
+    one-dimensional arrays of `slots` values of `dtype`. `merge` must not care how values were divided: the engine
+    aggregates in parts.
     """
     options = {"init": init, "update": update, "merge": merge, "finish": finish, "slots": slots, "dtype": dtype}
     return AggregateExpr("udaf", argument, options=options)

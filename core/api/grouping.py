@@ -5,11 +5,11 @@ from __future__ import annotations
 from windrow import expressions
 from windrow.api.aggregates import AggregateExpr
 from windrow.api.stream import Aggregated, Stream, Table
+from windrow.datatypes import FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
 from windrow.plan.window import Aggregate, Aggregation, Window
-from windrow.schema import FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _FLOATS = {"double", "float", "halffloat"}

@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema, from_arrow_type, named_type
+from windrow.datatypes import DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.expressions import frame_to_table
-from windrow.schema import DataType, Field, Schema
 
 #: What can stand for a type: its name, ours, Arrow's, or polars'.
 TypeLike = Any
@@ -24,8 +24,8 @@ def field(type: TypeLike, *, path: str = "", format: str = "", required: bool = 
     """A column for `schema`.
 
     `path` finds it in nested documents (``"seller.id"``; default: the column's name); `format` says how a timestamp is
-    written (``"iso"``, ``"s"``, ``"ms"``, ``"us"``), or ``"json"`` for a string column that takes the raw JSON text of any
-    value; `required` makes a missing or null value an error of the record.
+    written (``"iso"``, ``"s"``, ``"ms"``, ``"us"``), or ``"json"`` for a string column that takes the raw JSON text of
+    any value; `required` makes a missing or null value an error of the record.
     """
     if format not in ("", "iso", "s", "ms", "us", "json"):
         raise PlanError(f"field: no such format {format!r}; there are iso, s, ms, us (timestamps) and json (strings)")

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.api.schema import SchemaLike, as_schema
+from windrow.datatypes import DATE, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
-from windrow.schema import DATE, Schema
 from windrow.units import Duration, duration_us
 
 if TYPE_CHECKING:
@@ -179,8 +179,11 @@ class Stream:
         return sinks.write_files(self, folder, "ipc")
 
     def for_each_batch(self, function: Callable[[pa.RecordBatch, int], None]) -> Job:
-        """Call ``function(batch, epoch)`` for every epoch's rows. At least once: after a crash the last epoch is repeated
-        with the same rows and the same number, by which the function can recognise it."""
+        """Call ``function(batch, epoch)`` for every epoch's rows.
+
+        At least once: after a crash the last epoch is repeated with the same rows and the same number, by which the
+        function can recognise it.
+        """
         from windrow.api import sinks
 
         return sinks.for_each_batch(self, function)
@@ -235,12 +238,13 @@ class Table(Stream):
         if isinstance(node, (nodes.Filter, nodes.Project)) and kept:
             return Table(node, self.key)
         raise PlanError(
-            f"a Table (key {', '.join(self.key) or 'none'}) can be filtered, projected with its key, written and collected"
+            f"a Table (key {', '.join(self.key) or 'none'}) can only be filtered, projected with its key, written and "
+            "collected"
         )
 
 
 class Aggregated(Stream):
-    """The rows of windows. `final()` is the default; `current()` gives a Table that updates; `late` what came too late."""
+    """The rows of windows: `final()` (the default), `current()` as a Table that updates, `late` for what was too late."""
 
     _node: nodes.Aggregate
 

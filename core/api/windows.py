@@ -1,4 +1,4 @@
-"""Windows as users write them; all are half-open, ``[start, end)``, on a grid that starts at the epoch plus `offset`."""
+"""Windows as users write them; half-open, ``[start, end)``, on a grid that starts at the epoch plus `offset`."""
 
 from __future__ import annotations
 

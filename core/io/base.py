@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
+from windrow.datatypes import Schema
 from windrow.progress.ledger import TopicWrite
-from windrow.schema import Schema
 
 __all__ = ["REJECTED", "Fetched", "Guarantee", "OnError", "Sink", "Source", "TopicWrite"]
 

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema
+from windrow.datatypes import Schema
 from windrow.errors import LogError, PlanError, RecordError
 from windrow.io.base import Fetched, Guarantee, TopicWrite
-from windrow.schema import Schema
 
 #: Rows of one piece that `read` gives; larger batches are sliced.
 PIECE_ROWS = 131_072

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from windrow.datatypes import Schema
 from windrow.plan.expr import Expression
 from windrow.plan.window import Aggregation
-from windrow.schema import Schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +32,7 @@ class SourceNode(Node):
     make: Any
     log_path: str | None = None  # the embedded log it reads, if it does: the default place for the job's ledger
     unbounded: bool = True
+    dead_letter: str | None = None  # topic for records that cannot be decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,7 +54,7 @@ def decide_start(epoch: int, positions: Positions, planned: Ranges | None, finis
 
 @dataclass(frozen=True, slots=True)
 class PartitionFacts:
-    """Where one partition stands: next offset to read, where the range that was offered ends, and the last offset + 1."""
+    """Where one partition stands: the next offset to read, the end of the range on offer, the end of what is there."""
 
     next_offset: int
     range_end: int

@@ -145,7 +145,9 @@ class _Builder:
         source.name = node.name
         entry = steps.PassStep(f"read {node.name}")
         columns = self._plan.needed[id(node)]
-        self._pipeline.sources.append(SourceHead(len(self._pipeline.sources), source, columns, id(node) in self._plan.ordered, entry))
+        self._pipeline.sources.append(
+            SourceHead(len(self._pipeline.sources), source, columns, id(node) in self._plan.ordered, entry)
+        )
         return entry
 
     def _add_aggregate(self, node: nodes.Aggregate, number: int) -> steps.Step:
@@ -169,7 +171,9 @@ class _Builder:
     def _result_entry(self, node: nodes.Aggregate, number: int, name: str) -> steps.Step:
         """Results of time windows have an event time: their window's last microsecond."""
         chained = node.timed and any(isinstance(n, nodes.Aggregate) for n in self._downstream(node))
-        return steps.WindowTimeStep(f"{number} results {name}") if chained else steps.PassStep(f"{number} results {name}")
+        return (
+            steps.WindowTimeStep(f"{number} results {name}") if chained else steps.PassStep(f"{number} results {name}")
+        )
 
     def _downstream(self, node: nodes.Node) -> list[nodes.Node]:
         found: list[nodes.Node] = []

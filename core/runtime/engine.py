@@ -162,7 +162,7 @@ class Engine:
     # -- one epoch -----------------------------------------------------------------------------------------------
 
     def step(self, *, wait_s: float = 0.0) -> bool:
-        """Run one epoch, its commit still in flight on return; False when nothing has come within `wait_s`, or ever will.
+        """Run one epoch, its commit still in flight on return; False when nothing came within `wait_s`, or ever will.
 
         The commit before is done when this returns True; `drain` waits for the one in flight. Reports are in `reports`.
         """
@@ -268,7 +268,7 @@ class Engine:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return _Plan(ranges, False) if decision == "run" else None
-            self._wait(remaining if decision == "wait" else min(remaining, self._pace.pause_s()))
+            self.wait(remaining if decision == "wait" else min(remaining, self._pace.pause_s()))
 
     def _offer(self) -> dict[str, dict[int, tuple[int, int]]]:
         """What each partition could give to the next epoch, within the epoch's bounds."""
@@ -290,15 +290,14 @@ class Engine:
             source = head.source
             for partition in source.partitions():
                 start, end = ranges.get(source.name, {}).get(partition, (0, 0))
-                facts[source.name, partition] = PartitionFacts(
-                    start, end, source.end_offset(partition), source.bounded
-                )
+                facts[source.name, partition] = PartitionFacts(start, end, source.end_offset(partition), source.bounded)
         return facts
 
     def _all_bounded(self) -> bool:
         return all(head.source.bounded for head in self.pipeline.sources)
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
+        """Return when a source may have more, or after `seconds`."""
         sources = self.pipeline.sources
         sources[0].source.wait(min(seconds, 0.05 if len(sources) > 1 else seconds))
 
@@ -330,9 +329,7 @@ class Engine:
         rejected = [batch for read in results for batch in read.rejected]
         return [read.task for read in results], rejected, sum(r.rows for r in results), sum(r.bytes for r in results)
 
-    def _read_partition(
-        self, head: SourceHead, partition: int, start: int, end: int, now_us: int
-    ) -> _Read:
+    def _read_partition(self, head: SourceHead, partition: int, start: int, end: int, now_us: int) -> _Read:
         task = Task(f"{head.source.name}/{partition}", now_us)
         read = _Read(task)
         pieces = head.source.read(partition, start, end, head.columns)
@@ -381,7 +378,9 @@ class Engine:
                 timeline.settle(now, last)
             watermark = self._watermark_of(head, last)
             doors = [task.to_shards[index] for task in every if index in task.to_shards]
-            made = self._each(lambda shard, h=head, d=doors, w=watermark: self._apply_shard(h, shard, d, w), range(self._shards))
+            made = self._each(
+                lambda shard, h=head, d=doors, w=watermark: self._apply_shard(h, shard, d, w), range(self._shards)
+            )
             self._close(head, watermark)
             every += made
         for timeline in self.pipeline.timelines.values():
@@ -392,7 +391,9 @@ class Engine:
                 rows[sink] += batches
         return rows, every
 
-    def _apply_shard(self, head: OperatorHead, shard: int, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int) -> Task:
+    def _apply_shard(
+        self, head: OperatorHead, shard: int, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int
+    ) -> Task:
         task = Task(f"{head.name}/{shard}", self._clock.now_us())
         state = head.shards[shard]
         rows = 0

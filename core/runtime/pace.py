@@ -38,4 +38,6 @@ class Pace:
         if rows < _LEAST_ROWS or seconds <= 0:
             return
         fitting = int(rows / seconds * self._limits.epoch_ms / 1e3)
-        self._rows = max(min(self._limits.epoch_rows, (self._rows + fitting) // 2), min(_LEAST_ROWS, self._limits.epoch_rows))
+        self._rows = max(
+            min(self._limits.epoch_rows, (self._rows + fitting) // 2), min(_LEAST_ROWS, self._limits.epoch_rows)
+        )

@@ -1,4 +1,4 @@
-"""When to save all of a shard's state instead of what changed: so that restoring stays bounded, and cheap on average."""
+"""When to save all of a shard's state instead of what changed: so that restoring stays bounded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SnapshotPolicy:
         self._saved: dict[tuple[str, int], _Saved] = {}
 
     def take(self, operator: str, shard: int, state: ShardState) -> StateWrite | None:
-        """The shard's delta, or its snapshot when that is due; None when nothing changed. Thread-safe for different shards."""
+        """The shard's delta, or its snapshot when that is due; None when nothing changed. Each shard by one thread."""
         saved = self._saved.setdefault((operator, shard), _Saved())
         if saved.deltas >= _MOST_DELTAS or saved.delta_bytes > max(saved.snapshot_bytes, _LEAST_BYTES):
             tables = state.snapshot()

@@ -13,6 +13,7 @@ import pyarrow as pa
 from windrow import expressions
 from windrow.arrow_types import to_arrow_schema
 from windrow.batch import TIME, WATERMARK, is_hidden, view
+from windrow.datatypes import Schema
 from windrow.errors import PlanError, RecordError
 from windrow.kernels.watermark import watermark_before, watermark_scan
 from windrow.operators.base import StatefulOperator
@@ -20,7 +21,6 @@ from windrow.plan.expr import Expression
 from windrow.runtime.exchange import split
 from windrow.runtime.metrics import Tally
 from windrow.runtime.watermarks import Timeline
-from windrow.schema import Schema
 
 
 @dataclass(slots=True)
@@ -206,8 +206,8 @@ def event_times(batch: pa.RecordBatch, column: str, step: str, place: str) -> pa
     values = batch.column(column)
     if values.null_count:
         raise RecordError(
-            f"{step}: {values.null_count} events of {place} have no event time (column {column!r} is null); filter them "
-            "out before .watermark(), or declare the field required so that the source's on_error applies"
+            f"{step}: {values.null_count} events of {place} have no event time (column {column!r} is null); filter "
+            "them out before .watermark(), or declare the field required so that the source's on_error applies"
         )
     if values.type.id != pa.types.lib.Type_TIMESTAMP or values.type.unit != "us":
         values = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False)
