@@ -18,27 +18,9 @@ from windrow.units import format_time_us
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from windrow.runtime.metrics import Progress
+
 Mode = Literal["live", "lines", "json", "quiet"]
-
-
-class Progress(Protocol):
-    """What a display reads of the runtime's progress; totals since the start of this run."""
-
-    epoch: int
-    events: int
-    events_per_s: float
-    bytes: int
-    bytes_per_s: float
-    rows_out: int
-    late_rows: int
-    rejected_rows: int
-    lag: int
-    watermark_us: int
-    state_bytes: int
-    commit_ms: float
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]: ...
 
 
 class Display(Protocol):
@@ -84,7 +66,13 @@ class Quiet:
 class JsonLines(Quiet):
     """One JSON object a line on standard output, one line an epoch."""
 
+    def __init__(self) -> None:
+        self._epoch: int | None = None
+
     def __call__(self, progress: Progress) -> None:
+        if progress.epoch == self._epoch:  # nothing has come since
+            return
+        self._epoch = progress.epoch
         sys.stdout.write(json.dumps(progress.as_dict()) + "\n")
         sys.stdout.flush()
 
@@ -178,7 +166,9 @@ def panel(title: str, progress: Progress | None, elapsed_s: float, spinner: Rend
     else:
         _fill(grid, progress)
     subtitle = f"[dim]{figures.duration(progress.seconds if progress and spinner is None else elapsed_s)}"
-    return Panel(grid, title=f"[bold]{title}", title_align="left", subtitle=subtitle, subtitle_align="right", expand=False)
+    return Panel(
+        grid, title=f"[bold]{title}", title_align="left", subtitle=subtitle, subtitle_align="right", expand=False
+    )
 
 
 def _fill(grid: Any, progress: Progress) -> None:

@@ -1,35 +1,18 @@
-"""Find a job in a Python file, and let signals stop it between two epochs."""
+"""Find the job that a Python file defines."""
 
 from __future__ import annotations
 
 import importlib.util
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from windrow.errors import PlanError, WindrowError
 
-
-class Job(Protocol):
-    """What the command needs of ``windrow.api.job.Job``; a protocol, so that nothing heavy is imported for it."""
-
-    def run(
-        self,
-        *,
-        until: str | None = None,
-        epochs: int | None = None,
-        timeout: Any = None,
-        on_progress: Callable[[Any], None] | None = None,
-    ) -> Any: ...
-
-    def stop(self) -> None: ...
-
-    def explain(self) -> str: ...
+if TYPE_CHECKING:
+    from windrow.api.job import Job
 
 
 def find(reference: str) -> Job:
@@ -45,10 +28,10 @@ def find(reference: str) -> Job:
     module = _load(path)
     found = getattr(module, name, None)
     if found is None:
-        jobs = sorted(key for key, value in vars(module).items() if is_job(value) and not key.startswith("_"))
+        jobs = sorted(key for key, value in vars(module).items() if _is_job(value) and not key.startswith("_"))
         hint = _there_are("jobs there are", jobs) or "; give the result of write_log() or wr.job() a name in the file"
         raise PlanError(f"{path} has no {name!r}{hint}")
-    if not is_job(found):
+    if not _is_job(found):
         raise PlanError(
             f"{name!r} in {path} is a {type(found).__name__}, not a job; a stream becomes one with a sink, "
             "for example .write_log(log, 'topic')"
@@ -63,27 +46,10 @@ def split(reference: str) -> tuple[Path, str]:
     return (Path(path), name) if colon and name.isidentifier() else (Path(reference), "job")
 
 
-def is_job(value: object) -> bool:
-    """Whether it can be run and explained; classes are not jobs, their instances are."""
-    names = ("run", "stop", "explain")
-    return not isinstance(value, type | ModuleType) and all(callable(getattr(value, name, None)) for name in names)
+def _is_job(value: object) -> bool:
+    from windrow.api.job import Job
 
-
-@contextmanager
-def stopped_by_signals(job: Job) -> Iterator[None]:
-    """SIGINT and SIGTERM let the epoch finish and commit; a second SIGINT interrupts at once."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stderr.write(f"\n{signal.Signals(number).name}: finishing the epoch (again to stop at once)\n")
-        job.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return isinstance(value, Job)
 
 
 def _load(path: Path) -> ModuleType:

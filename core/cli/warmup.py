@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import typer
-
-from windrow.cli import figures
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def warmup() -> None:
-    """Compile all kernels that are not yet in the cache; done once for each version of windrow and numba."""
-    begun = time.perf_counter()
-    kernels = warm_up_with_bar()
-    typer.echo(f"{kernels} kernels ready in {figures.duration(time.perf_counter() - begun)}", err=True)
-
-
-def warm_up_with_bar() -> int:
-    """Compile or load all kernels, with a progress bar in a terminal; how many there are."""
+    """Compile all kernels that are not yet in the cache; needed once for each version of windrow and numba."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    compile_kernels(Console(stderr=True))
+
+
+def compile_kernels(console: Console) -> None:
+    """Compile or load all kernels, with a progress bar."""
+    from windrow.cli.bars import bar
     from windrow.runtime.warmup import warm_up
 
-    console = Console(stderr=True)
-    counted = 0
-    columns = (TextColumn("kernels"), BarColumn(28), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("[dim]{task.description}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("")
-
-        def show(name: str, done: int, total: int) -> None:
-            nonlocal counted
-            counted = total
-            bar.update(task, description=name, completed=done, total=total)
-
-        _call(warm_up, show)
-    return counted
-
-
-def _call(warm_up: Callable[[Callable[[str, int, int], None]], object], show: Callable[[str, int, int], None]) -> None:
-    warm_up(show)
+    with bar("kernels", console) as advance:
+        warm_up(lambda name, done, total: advance(done, total, name))
