@@ -310,6 +310,12 @@ class MemorySink:
             return pa.Table.from_batches(batches)
         return self.schema.empty_table() if self.schema is not None else pa.table({})
 
+    def take(self) -> list[pa.RecordBatch]:
+        """The committed rows that were not taken yet; they are kept here no longer."""
+        taken = self.batches
+        self.epochs.clear()
+        return taken
+
     def close(self) -> None:
         """What was committed stays."""
 

@@ -161,3 +161,6 @@ def test_sink_shows_rows_only_when_committed() -> None:
     sink.publish(3)
     assert sink.table().column("id").to_pylist() == [0, 1, 2, 3, 4]
     assert sorted(sink.epochs) == [1, 2, 3]
+    assert sum(batch.num_rows for batch in sink.take()) == 5
+    assert sink.take() == []
+    sink.close()
