@@ -250,8 +250,8 @@ class Job:
             self.stop()
             signal.signal(number, before[number])
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
+        for chosen in (signal.SIGINT, signal.SIGTERM):
+            before[chosen] = signal.signal(chosen, handle)
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -378,9 +379,7 @@ class Engine:
                 timeline.settle(now, last)
             watermark = self._watermark_of(head, last)
             doors = [task.to_shards[index] for task in every if index in task.to_shards]
-            made = self._each(
-                lambda shard, h=head, d=doors, w=watermark: self._apply_shard(h, shard, d, w), range(self._shards)
-            )
+            made = self._each(partial(self._apply_shard, head, doors, watermark), range(self._shards))
             self._close(head, watermark)
             every += made
         for timeline in self.pipeline.timelines.values():
@@ -392,7 +391,7 @@ class Engine:
         return rows, every
 
     def _apply_shard(
-        self, head: OperatorHead, shard: int, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int
+        self, head: OperatorHead, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int, shard: int
     ) -> Task:
         task = Task(f"{head.name}/{shard}", self._clock.now_us())
         state = head.shards[shard]

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
 from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, UInt64s, validity
+from windrow.datatypes import DataType
 from windrow.kernels import grouping, hashing
-from windrow.schema import DataType
 from windrow.state import rowcode
 from windrow.state.local import group_rows
 from windrow.state.slots import Slots
