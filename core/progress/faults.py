@@ -17,6 +17,18 @@ from windrow.errors import InvariantError
 
 #: Every point there is, with what has happened when it is reached.
 POINTS: dict[str, str] = {
+    # the engine's loop
+    "engine.opened": "the ledger is open, nothing is restored or built",
+    "engine.restored": "state and positions are restored, no epoch has run",
+    "epoch.planned": "the ranges of an epoch are fixed in memory",
+    "epoch.written_ahead": "the ranges of an epoch are in the ledger",
+    "epoch.read": "an epoch's events are read and prepared, no state has changed",
+    "epoch.applied": "the shards have taken the epoch, results exist in memory",
+    "epoch.state_taken": "the state's deltas are copied out",
+    "commit.begin": "the commit thread has the epoch",
+    "commit.staged": "sinks have staged their rows, the ledger knows nothing",
+    "commit.committed": "the ledger has committed, sinks have not published",
+    "commit.published": "sinks have published",
     # the embedded log: one atomic write
     "log.file.create": "a new data or state file is about to be created",
     "log.write.before": "nothing of this write is in a file yet",

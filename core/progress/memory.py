@@ -36,14 +36,14 @@ class MemoryLedger:
     def __init__(self, *, keep_outputs: bool = False, keep_state: bool = True) -> None:
         self._jobs: dict[str, _Job] = {}
         self._keep_outputs = keep_outputs
-        self._keep_state = keep_state
+        self.keeps_state = keep_state
         self._job = ""
         self._owner = 0
         self._plan: Mapping[str, Any] = {}
 
     def again(self) -> MemoryLedger:
         """The ledger as the next owner of the job finds it."""
-        other = MemoryLedger(keep_outputs=self._keep_outputs, keep_state=self._keep_state)
+        other = MemoryLedger(keep_outputs=self._keep_outputs, keep_state=self.keeps_state)
         other._jobs = self._jobs
         return other
 
@@ -76,7 +76,7 @@ class MemoryLedger:
         entry.progress = dict(commit.progress)
         entry.planned = None
         entry.outputs.extend(commit.outputs)
-        for write in commit.state if self._keep_state else ():
+        for write in commit.state if self.keeps_state else ():
             kept = entry.state.setdefault((write.operator, write.shard), [])
             if write.kind == "snapshot":
                 kept.clear()

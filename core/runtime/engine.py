@@ -33,6 +33,7 @@ from windrow.progress.ledger import EpochCommit, Ledger, Ranges, Recovery, State
 from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
 from windrow.runtime.metrics import EpochReport, Tally
 from windrow.runtime.pace import Pace
+from windrow.runtime.resources import Resources
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
@@ -66,6 +67,7 @@ class Engine:
         self,
         plan: Physical,
         ledger: Ledger,
+        resources: Resources,
         *,
         job: str,
         shards: int,
@@ -80,6 +82,7 @@ class Engine:
         self.epoch = 0
         self.finished = False
         self._ledger = ledger
+        self._resources = resources
         self._shards = shards
         self._workers = workers
         self._limits = limits or Limits()
@@ -102,7 +105,7 @@ class Engine:
         """Take the job over, restore its state, and be ready for the next epoch."""
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
-        self._pipeline = build(self.plan, self._shards)
+        self._pipeline = build(self.plan, self._shards, self._resources)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
         )
@@ -127,6 +130,7 @@ class Engine:
         if self._dead_letters is not None:
             self._dead_letters.close()
         self._ledger.close()
+        self._resources.close()
 
     def _restore(self, recovery: Recovery) -> None:
         now = self._clock.now_us()
@@ -424,7 +428,7 @@ class Engine:
     # -- state and commit ----------------------------------------------------------------------------------------
 
     def _take_state(self) -> list[StateWrite]:
-        if not self._ledger.durable:
+        if not self._ledger.keeps_state:
             return []
         work = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
 

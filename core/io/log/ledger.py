@@ -41,6 +41,7 @@ class LogLedger:
     """
 
     durable = True
+    keeps_state = True
 
     def __init__(self, log: Log | str | Path) -> None:
         self._own = not isinstance(log, Log)

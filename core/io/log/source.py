@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema
+from windrow.datatypes import INT64, Field, Schema
 from windrow.errors import PlanError, RecordError
 from windrow.io.base import REJECTED, Fetched, OnError
 from windrow.io.log.index import TopicInfo
 from windrow.io.log.log import Log
-from windrow.schema import INT64, Field, Schema
 
 #: "earliest", "latest", partition -> offset, or the first event at a time (an int: microseconds)
 Start = Literal["earliest", "latest"] | Mapping[int, int] | datetime | int
