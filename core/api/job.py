@@ -20,7 +20,7 @@ from windrow.plan.explain import explain
 from windrow.plan.lower import lower
 from windrow.progress.ledger import Ledger
 from windrow.runtime.engine import Engine
-from windrow.runtime.metrics import EpochReport, Progress
+from windrow.runtime.metrics import Count, EpochReport, Progress
 from windrow.runtime.resources import Resources
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Job:
         self._engine: Engine | None = None
         self._stop = threading.Event()
         self._begun = 0.0
+        self._stages: dict[str, Count] = {}
 
     def configured(self, **settings: Any) -> Job:
         """The same job with other settings; see `job` for what there is."""
@@ -130,6 +131,7 @@ class Job:
         """Close connectors and ledger; what is committed stays, and the next run goes on from there."""
         engine, self._engine = self._engine, None
         if engine is not None:
+            self._stages = engine.metrics.counts
             engine.close()
 
     def __enter__(self) -> Job:
@@ -151,7 +153,7 @@ class Job:
 
     def metrics(self) -> dict[str, Any]:
         """Counters since the job was opened: totals, and batches, rows, bytes and nanoseconds of every stage."""
-        stages = {} if self._engine is None else self._engine.metrics.counts
+        stages = self._stages if self._engine is None else self._engine.metrics.counts
         return {
             "job": self.name,
             "progress": self.progress.as_dict(),

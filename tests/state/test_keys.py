@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windrow.arrow_types import from_arrow_type
-from windrow.errors import PlanError
 from windrow.datatypes import DataType
+from windrow.errors import PlanError
 from windrow.state import rowcode, slots
 from windrow.state.keys import KeyTable, check_key_types, group_rows
 
