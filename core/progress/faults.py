@@ -17,6 +17,18 @@ from windrow.errors import InvariantError
 
 #: Every point there is, with what has happened when it is reached.
 POINTS: dict[str, str] = {
+    # the engine
+    "engine.opened": "the job is taken over, nothing is restored",
+    "engine.restored": "state is back in memory, sinks are open, no epoch has begun",
+    "epoch.planned": "the input range of the epoch is fixed",
+    "epoch.written_ahead": "the range is in the ledger, nothing is read",
+    "epoch.read": "the input is read and shaped, no state has changed",
+    "epoch.applied": "state in memory has changed, outputs are made",
+    "epoch.state_taken": "deltas and snapshots are taken, nothing is handed over",
+    "commit.begin": "the committing thread has the epoch, no sink has staged it",
+    "commit.staged": "sinks have staged the epoch, the ledger knows nothing of it",
+    "commit.committed": "the ledger has committed, sinks have not published",
+    "commit.published": "the epoch is committed and published",
     # the embedded log: one atomic write
     "log.file.create": "a new data or state file is about to be created",
     "log.write.before": "nothing of this write is in a file yet",
