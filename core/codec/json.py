@@ -24,7 +24,7 @@ from windrow.kernels import json_decode as decoder
 from windrow.kernels import json_fields as kinds
 from windrow.kernels.json_numbers import powers_of_five
 from windrow.kernels.json_text import FLOAT_RANGE
-from windrow.schema import Schema
+from windrow.datatypes import Schema
 
 _REJECTS = 256  # rejected rows and deferred values that the kernel hands over at a time
 _PROBE_ROWS = 128  # rows from which the sizes of the text columns are estimated

@@ -24,7 +24,7 @@ from windrow.io.nexmark.generator import (
     Nexmark,
     split_kinds,
 )
-from windrow.schema import Schema
+from windrow.datatypes import Schema
 
 #: Rows of one piece that `read` gives.
 PIECE_ROWS = 65_536
