@@ -84,3 +84,24 @@ def _unpacked(bits: pa.Buffer | None, offset: int, length: int) -> Bytes:
 def bitmap(bytes_: Bytes) -> pa.Buffer | None:
     """The inverse of `validity`: an Arrow bitmap, or None when `bytes_` is `ALL_VALID`."""
     return pa.py_buffer(np.packbits(bytes_, bitorder="little")) if len(bytes_) else None
+
+
+def take(column: pa.Array, rows: Int64s) -> pa.Array:
+    """The values at these row numbers (none of them null), as a column of the same type.
+
+    numpy gathers 65 536 int64 in 50 us and pyarrow in 80; a kernel of our own needs 45, which is not worth having.
+    """
+    type_ = column.type
+    if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):  # pyarrow 26 cannot take from these
+        wide = pa.large_string() if pa.types.is_string_view(type_) else pa.large_binary()
+        return column.cast(wide).take(pa.array(rows)).cast(type_)
+    if column.null_count or not _is_plain(type_) or len(rows) == 0:
+        return column.take(pa.array(rows))
+    taken = view(column, f"i{type_.bit_width // 8}").take(rows)
+    return pa.Array.from_buffers(type_, len(rows), [None, pa.py_buffer(taken)])
+
+
+def _is_plain(type_: pa.DataType) -> bool:
+    """Whether values are 1, 2, 4 or 8 bytes in one buffer."""
+    is_ = pa.types
+    return bool(is_.is_primitive(type_) and not is_.is_boolean(type_) and type_.bit_width in (8, 16, 32, 64))

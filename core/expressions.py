@@ -15,7 +15,7 @@ from polars.exceptions import PolarsError
 
 from windrow.arrow_types import from_arrow_schema, to_arrow_schema
 from windrow.batch import is_hidden
-from windrow.datatypes import BOOL, Schema
+from windrow.datatypes import BOOL, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan.expr import Expression
 
@@ -49,17 +49,14 @@ def parse(
         for name, field in zip(names, _to_arrow(produced).schema, strict=True):
             outputs.append((name, _describe(expr, name, selection)))
             fields.append(field)
-    arrow = pa.schema(fields)
-    kept = {name: e.column for name, e in outputs}
-    # A column passed through keeps its exact type and its place in documents; polars may have widened the type.
-    declared = [schema[column].type if (column := kept[f.name]) is not None else None for f in from_arrow_schema(arrow)]
-    result = Schema(
-        tuple(
-            field if known is None else type(field)(field.name, known)
-            for field, known in zip(from_arrow_schema(arrow), declared, strict=True)
-        )
-    )
-    return tuple(outputs), result
+    computed = from_arrow_schema(pa.schema(fields))
+    kept = [_kept_type(field, e, schema) for field, (_, e) in zip(computed, outputs, strict=True)]
+    return tuple(outputs), Schema(tuple(kept))
+
+
+def _kept_type(field: Field, expression: Expression, schema: Schema) -> Field:
+    """A column passed through keeps its exact type; polars would have widened it."""
+    return field if expression.column is None else Field(field.name, schema[expression.column].type)
 
 
 def parse_predicate(value: pl.Expr | Sequence[pl.Expr], schema: Schema, step: str) -> Expression:

@@ -1,6 +1,7 @@
-"""Unaligned little-endian loads and stores of 8 and 4 bytes, for kernels that walk over bytes.
+"""Unaligned little-endian loads, stores and copies by address, for kernels that walk over bytes.
 
-numba has no such access to a uint8 array of its own; these make the plain LLVM instruction. No bounds are checked.
+numba has no such access to a uint8 array of its own; these make the plain LLVM instruction. By address, because a
+helper that is given an array takes and drops a reference to it. Whoever calls these has checked the bounds.
 """
 
 from __future__ import annotations
@@ -10,66 +11,54 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
 
-
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, bits: int) -> Any:
-    made = context.make_array(array_type)(context, builder, array)
-    pointer = builder.gep(made.data, [index])
-    return builder.bitcast(pointer, ir.IntType(bits).as_pointer())
-
-
-def _load(typing: Any, data: Any, at: Any, bits: int) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], bits)
-        loaded = builder.load(pointer, align=1)
-        return loaded if bits == 64 else builder.zext(loaded, ir.IntType(64))
-
-    return types.uint64(data, types.int64), codegen
+intrinsic: Any = _intrinsic
+_I8 = ir.IntType(8)
+_I64 = ir.IntType(64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def load64(typing: Any, data: Any, at: Any) -> Any:
-    """``data[at : at + 8]`` as a little-endian uint64."""
-    return _load(typing, data, at, 64)
+def address(typing: Any, array: Any) -> Any:
+    """Address of the first item of an array, as int64."""
 
-
-@intrinsic  # type: ignore[untyped-decorator]
-def load32(typing: Any, data: Any, at: Any) -> Any:
-    """``data[at : at + 4]`` as a little-endian number, in a uint64."""
-    return _load(typing, data, at, 32)
-
-
-def _store(data: Any, bits: int) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], bits)
-        value = args[2] if bits == 64 else builder.trunc(args[2], ir.IntType(bits))
-        builder.store(value, pointer, align=1)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, _I64)
+
+    return types.int64(array), codegen
+
+
+def _load(bits: int) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        loaded = builder.load(builder.inttoptr(args[0], ir.IntType(bits).as_pointer()), align=1)
+        return loaded if bits == 64 else builder.zext(loaded, _I64)
+
+    return intrinsic(lambda typing, at: (types.uint64(types.int64), codegen))
+
+
+def _store(bits: int) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = args[1] if bits == 64 else builder.trunc(args[1], ir.IntType(bits))
+        builder.store(value, builder.inttoptr(args[0], ir.IntType(bits).as_pointer()), align=1)
         return context.get_dummy_value()
 
-    return types.void(data, types.int64, types.uint64), codegen
+    return intrinsic(lambda typing, at, value: (types.void(types.int64, types.uint64), codegen))
+
+
+#: The number of 8, 4 or 1 bytes at an address, as uint64.
+load64, load32, load8 = _load(64), _load(32), _load(8)
+#: Write the lower 8, 4 or 1 bytes of a uint64 to an address.
+store64, store32, store8 = _store(64), _store(32), _store(8)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def store64(typing: Any, data: Any, at: Any, value: Any) -> Any:
-    """Write `value`, a uint64, to ``data[at : at + 8]``, little-endian."""
-    return _store(data, 64)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def store32(typing: Any, data: Any, at: Any, value: Any) -> Any:
-    """Write the lower half of `value`, a uint64, to ``data[at : at + 4]``, little-endian."""
-    return _store(data, 32)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def copy_bytes(typing: Any, source: Any, start: Any, target: Any, to: Any, count: Any) -> Any:
-    """memcpy of `count` bytes."""
+def copy_bytes(typing: Any, source: Any, target: Any, count: Any) -> Any:
+    """memcpy of `count` bytes from one address to another."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source_at = _pointer(context, builder, signature.args[0], args[0], args[1], 8)
-        target_at = _pointer(context, builder, signature.args[2], args[2], args[3], 8)
-        cgutils.raw_memcpy(builder, target_at, source_at, args[4], 1)
+        source_at, target_at = (builder.inttoptr(at, _I8.as_pointer()) for at in args[:2])
+        cgutils.raw_memcpy(builder, target_at, source_at, args[2], 1)  # type: ignore[no-untyped-call]
         return context.get_dummy_value()
 
-    return types.void(source, types.int64, target, types.int64, types.int64), codegen
+    return types.void(types.int64, types.int64, types.int64), codegen

@@ -1,13 +1,13 @@
 """Keys to dense group ids by open addressing: linear probing over a power-of-two table of int32 ids.
 
 A slot holds a group id or -1; the key itself lies in a flat array at that id. Ids are given in order of first
-appearance, whatever the hash does. A kernel stops before a row that it has no room for and returns how many rows it has done;
-its caller makes room (`rehash` fills the new slots) and calls again with `start` at that row.
+appearance, whatever the hash does. A kernel stops before a row that it has no room for and returns how many rows it
+has done; its caller makes room (`rehash` fills the new slots) and calls again with `start` at that row.
 
-The slot of a key is ``key * multiplier >> shift``. One multiplication is the cheapest hash there is, and keys can be found
-that all meet in one slot, on purpose or by bad luck; so the kernels count extra probes against a budget and stop when
-it is spent, and the caller rehashes with another multiplier (Dietzfelbinger et al.: "A reliable randomized algorithm for the closest-pair
-problem", 1997, for why a random one works).
+The slot of a key is ``key * multiplier >> shift``. One multiplication is the cheapest hash there is, and keys can be
+found that all meet in one slot, on purpose or by bad luck; so the kernels count extra probes against a budget and stop
+when it is spent, and the caller rehashes with another multiplier. Why a random one works: Dietzfelbinger, Hagerup,
+Katajainen, Penttonen, "A reliable randomized algorithm for the closest-pair problem", 1997.
 
 `state` is three int64: number of groups, id of the null key or -1, and the extra probes that may still be made.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from windrow.kernels._compile import device, kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, U64, W_I32, W_I64, W_U8, W_U64
-from windrow.kernels._words import copy_bytes, load64
+from windrow.kernels._words import address, copy_bytes, load8, load32, load64
 
 _ONE = np.uint64(1)
 #: Folds a second word into the first before the multiplication.
@@ -95,20 +95,22 @@ def group_int64x2(panes, keys, start, multiplier, shift, state, slots, group_pan
 
 
 @device
-def same_bytes(left, left_at, right, right_at, size):  # type: ignore[no-untyped-def]
-    """True when both pieces of `size` bytes are equal."""
+def same_bytes(left, right, size):  # type: ignore[no-untyped-def]
+    """True when the `size` bytes at two addresses are equal: word by word, the last one overlapping."""
     if size >= 8:
         last = size - 8
         at = 0
         while at < last:
-            if load64(left, left_at + at) != load64(right, right_at + at):
+            if load64(left + at) != load64(right + at):
                 return False
             at += 8
-        return load64(left, left_at + last) == load64(right, right_at + last)
+        return load64(left + last) == load64(right + last)
+    if size >= 4:
+        return load32(left) == load32(right) and load32(left + size - 4) == load32(right + size - 4)
+    same = True
     for at in range(size):
-        if left[left_at + at] != right[right_at + at]:
-            return False
-    return True
+        same &= load8(left + at) == load8(right + at)
+    return same
 
 
 @kernel(I64(R_I64, R_U8, R_U64, R_U8, I64, U64, U64, I64, W_I64, W_I32, W_U64, W_I64, W_U8, W_I32))
@@ -120,6 +122,7 @@ def group_bytes(  # type: ignore[no-untyped-def]
     The bytes of group g are ``arena[group_offsets[g] : group_offsets[g + 1]]``. A new key becomes a group, or gets id
     -1 when `add` is 0. Stops also when the arena is full.
     """
+    source, target = address(data), address(arena)
     n, null_id, budget = state[0], state[1], state[2]
     room = group_hashes.shape[0]
     mask = np.uint64(slots.shape[0] - 1)
@@ -137,7 +140,7 @@ def group_bytes(  # type: ignore[no-untyped-def]
         while group >= 0:
             if group_hashes[group] == wanted:
                 place = group_offsets[group]
-                if group_offsets[group + 1] - place == size and same_bytes(data, begin, arena, place, size):
+                if group_offsets[group + 1] - place == size and same_bytes(source + begin, target + place, size):
                     break
             at = (at + _ONE) & mask
             group = slots[at]
@@ -151,7 +154,7 @@ def group_bytes(  # type: ignore[no-untyped-def]
                 null_id = n
             else:
                 slots[at] = np.int32(n)
-                copy_bytes(data, begin, arena, place, size)
+                copy_bytes(source + begin, target + place, size)
             group_hashes[n] = wanted
             group_offsets[n + 1] = place + size
             group = np.int32(n)

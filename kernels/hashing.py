@@ -14,7 +14,7 @@ import numpy as np
 
 from windrow.kernels._compile import device, inline, kernel
 from windrow.kernels._types import I64, NONE, R_F64, R_I32, R_I64, R_U8, R_U64, W_I32, W_I64, W_U64
-from windrow.kernels._words import load32, load64
+from windrow.kernels._words import address, load8, load32, load64
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -40,22 +40,21 @@ def _fold(state, word):  # type: ignore[no-untyped-def]
 
 
 @device
-def hash_of_bytes(data, start, size):  # type: ignore[no-untyped-def]
-    """Hash of ``data[start : start + size]``: whole words, then the last word again, overlapping."""
+def hash_of_bytes(start, size):  # type: ignore[no-untyped-def]
+    """Hash of the `size` bytes at an address: whole words, then the last 8 bytes, which overlap the word before."""
     state = _GOLDEN * np.uint64(size + 1)
     if size >= 8:
         last = start + size - 8
         at = start
         while at < last:
-            state = _fold(state, load64(data, at))
+            state = _fold(state, load64(at))
             at += 8
-        state = _fold(state, load64(data, last))
+        state = _fold(state, load64(last))
     elif size >= 4:
-        word = load32(data, start) | (load32(data, start + size - 4) << _S32)
-        state = _fold(state, word)
+        state = _fold(state, load32(start) | (load32(start + size - 4) << _S32))
     elif size > 0:
-        word = np.uint64(data[start]) | (np.uint64(data[start + size // 2]) << np.uint64(8))
-        state = _fold(state, word | (np.uint64(data[start + size - 1]) << np.uint64(16)))
+        word = load8(start) | (load8(start + size // 2) << np.uint64(8)) | (load8(start + size - 1) << np.uint64(16))
+        state = _fold(state, word)
     return finalise(state)
 
 
@@ -72,8 +71,9 @@ def hash_int64(values, valid, hashes):  # type: ignore[no-untyped-def]
 @kernel(NONE(R_I64, R_U8, R_U8, W_U64))
 def hash_bytes(offsets, data, valid, hashes):  # type: ignore[no-untyped-def]
     """Hash of each ``data[offsets[i] : offsets[i + 1]]``; a null has a hash of its own."""
+    base = address(data)
     for i in range(hashes.shape[0]):
-        hashes[i] = hash_of_bytes(data, offsets[i], offsets[i + 1] - offsets[i])
+        hashes[i] = hash_of_bytes(base + offsets[i], offsets[i + 1] - offsets[i])
     for i in range(valid.shape[0]):
         if valid[i] == 0:
             hashes[i] = _NULL_HASH
@@ -88,13 +88,13 @@ def combine_hashes(hashes, combined):  # type: ignore[no-untyped-def]
 
 @kernel(NONE(R_F64, W_I64))
 def float_bits(values, bits):  # type: ignore[no-untyped-def]
-    """The bits of each float, -0.0 taken as 0.0 and every NaN as one NaN: equal floats, and only those, have equal bits."""
+    """The bits of each float, -0.0 taken as 0.0 and every NaN as one NaN: equal bits exactly where floats are equal."""
     raw = values.view(np.int64)
     for i in range(values.shape[0]):
         value = values[i]
         word = raw[i]
         word = np.int64(0) if value == 0.0 else word
-        bits[i] = _NAN_BITS if value != value else word
+        bits[i] = _NAN_BITS if np.isnan(value) else word
 
 
 @kernel(NONE(R_U64, I64, W_I32, W_I64))

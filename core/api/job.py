@@ -20,7 +20,8 @@ from windrow.plan.explain import explain
 from windrow.plan.lower import lower
 from windrow.progress.ledger import Ledger
 from windrow.runtime.engine import Engine
-from windrow.runtime.metrics import EpochReport, Progress
+from windrow.runtime.metrics import Count, EpochReport, Progress
+from windrow.runtime.resources import Resources
 
 if TYPE_CHECKING:
     from windrow.io.base import Sink
@@ -53,6 +54,7 @@ class Job:
         self._engine: Engine | None = None
         self._stop = threading.Event()
         self._begun = 0.0
+        self._stages: dict[str, Count] = {}
 
     def configured(self, **settings: Any) -> Job:
         """The same job with other settings; see `job` for what there is."""
@@ -129,6 +131,7 @@ class Job:
         """Close connectors and ledger; what is committed stays, and the next run goes on from there."""
         engine, self._engine = self._engine, None
         if engine is not None:
+            self._stages = engine.metrics.counts
             engine.close()
 
     def __enter__(self) -> Job:
@@ -150,7 +153,7 @@ class Job:
 
     def metrics(self) -> dict[str, Any]:
         """Counters since the job was opened: totals, and batches, rows, bytes and nanoseconds of every stage."""
-        stages = {} if self._engine is None else self._engine.metrics.counts
+        stages = self._stages if self._engine is None else self._engine.metrics.counts
         return {
             "job": self.name,
             "progress": self.progress.as_dict(),
@@ -170,15 +173,17 @@ class Job:
     def _open(self) -> Engine:
         if self._engine is None:
             settings = self._settings
+            resources = Resources(self._ledger_path())
             engine = Engine(
                 self.plan,
-                self._make_ledger(),
+                self._make_ledger(resources),
+                resources,
                 job=self.name,
                 shards=settings.shards,
                 workers=settings.workers,
                 limits=settings.limits,
                 clock=settings.clock,
-                dead_letters=self._dead_letter_sink(),
+                dead_letters=self._dead_letter_sink(resources),
             )
             try:
                 engine.open()
@@ -198,15 +203,15 @@ class Job:
             self.close()
             raise
 
-    def _make_ledger(self) -> Ledger:
+    def _make_ledger(self, resources: Resources) -> Ledger:
         path = self._ledger_path()
         if path is None:
             from windrow.progress.memory import MemoryLedger
 
-            return MemoryLedger(durable=False)
+            return MemoryLedger(keep_state=False)
         from windrow.io.log.ledger import LogLedger
 
-        return LogLedger(path)
+        return LogLedger(resources.log(path))
 
     def _ledger_path(self) -> str | None:
         """Where progress is kept: as told, else the log that is written to, else the log that is read from."""
@@ -216,7 +221,7 @@ class Job:
         read = [source.log_path for source in self.plan.sources if source.log_path]
         return next(iter([*written, *read]), None)
 
-    def _dead_letter_sink(self) -> Sink | None:
+    def _dead_letter_sink(self, resources: Resources) -> Sink | None:
         topics = sorted({source.dead_letter for source in self.plan.sources if source.dead_letter})
         if not topics:
             return None
@@ -225,7 +230,7 @@ class Job:
             raise PlanError("dead letters need a job with an embedded log as its ledger, and one topic for all sources")
         from windrow.api.sinks import dead_letter_sink
 
-        return dead_letter_sink(path, topics[0])
+        return dead_letter_sink(resources.log(path), topics[0])
 
     def _report(self, engine: Engine, on_progress: Callable[[Progress], None] | None, *, idle: bool) -> None:
         reports = engine.take_reports()
@@ -250,8 +255,8 @@ class Job:
             self.stop()
             signal.signal(number, before[number])
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
+        for chosen in (signal.SIGINT, signal.SIGTERM):
+            before[chosen] = signal.signal(chosen, handle)
         try:
             yield
         finally:

@@ -13,13 +13,14 @@ from windrow.errors import PlanError
 from windrow.expressions import latest_by_key
 from windrow.io.base import REJECTED, Sink
 from windrow.plan import nodes
+from windrow.runtime.resources import Resources
 
 if TYPE_CHECKING:
     from windrow.api.stream import Stream
     from windrow.io.log.log import Log
     from windrow.io.memory import MemorySink
 
-SinkMaker = Callable[[pa.Schema], Sink]
+SinkMaker = Callable[[Resources, pa.Schema], Sink]
 
 
 def write_log(
@@ -38,7 +39,7 @@ def write_log(
         stream._require("write_log", (key,))
     path = str(getattr(log, "path", log))
 
-    def make(schema: pa.Schema) -> Sink:
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
         from windrow.io.log.sink import LogSink
 
         encoder = None
@@ -46,7 +47,16 @@ def write_log(
             from windrow.codec.json_encode import JsonEncoder
 
             encoder = JsonEncoder(schema).encode
-        return LogSink(path, topic, schema, key=key, partitions=partitions, encoder=encoder)
+        return LogSink(
+            resources.log(path),
+            topic,
+            schema=schema,
+            key=key,
+            format=format,
+            encoder=encoder,
+            partitions=partitions,
+            in_ledger=resources.is_ledger(path),
+        )
 
     return _job(stream, topic, f"log topic {topic!r} as {format}", make, log_path=path)
 
@@ -55,7 +65,7 @@ def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "js
     """See `Stream.write_parquet` and its siblings."""
     path = Path(folder)
 
-    def make(schema: pa.Schema) -> Sink:
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
         from windrow.io.files import sinks
 
         makers = {"parquet": sinks.ParquetSink, "json": sinks.JsonSink, "ipc": sinks.IpcSink}
@@ -67,7 +77,7 @@ def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "js
 def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], None]) -> Job:
     """See `Stream.for_each_batch`."""
 
-    def make(schema: pa.Schema) -> Sink:
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
         from windrow.io.files.callback import CallbackSink
 
         return CallbackSink(function)
@@ -103,13 +113,11 @@ def batches(stream: Stream, **options: Any) -> Iterator[pa.RecordBatch]:
                 yield batch
 
 
-def dead_letter_sink(path: str, topic: str) -> Sink:
+def dead_letter_sink(log: Log, topic: str) -> Sink:
     """The sink for rejected records: a typed topic with origin, raw key and value, field and reason."""
     from windrow.io.log.sink import LogSink
 
-    sink = LogSink(path, topic, REJECTED)
-    sink.name = f"dead letters to {topic}"
-    return sink
+    return LogSink(log, topic, schema=REJECTED, name=f"dead letters to {topic}")
 
 
 def _in_memory(stream: Stream, options: dict[str, Any]) -> tuple[Job, list[MemorySink]]:
@@ -117,7 +125,7 @@ def _in_memory(stream: Stream, options: dict[str, Any]) -> tuple[Job, list[Memor
 
     kept: list[MemorySink] = []
 
-    def make(schema: pa.Schema) -> Sink:
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
         kept.append(MemorySink(schema=schema))
         return kept[-1]
 

@@ -244,7 +244,7 @@ class Table(Stream):
 
 
 class Aggregated(Stream):
-    """The rows of windows: `final()` (the default), `current()` as a Table that updates, `late` for what was too late."""
+    """The rows of windows: `final()` (default), `current()` as a Table that updates, `late` for what was too late."""
 
     _node: nodes.Aggregate
 

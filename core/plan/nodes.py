@@ -25,7 +25,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceNode(Node):
-    """Where events come in. `make` builds the connector; called when a job starts, with the columns that are needed."""
+    """Where events come in. `make(resources)` builds the connector when a job starts."""
 
     name: str
     describe: str
@@ -116,7 +116,7 @@ class Late(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SinkNode(_Unary):
-    """Where rows go. `make` builds the connector from the Arrow schema of the rows."""
+    """Where rows go. `make(resources, schema)` builds the connector for rows of this Arrow schema."""
 
     name: str
     describe: str

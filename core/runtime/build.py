@@ -13,6 +13,7 @@ from windrow.plan import nodes
 from windrow.plan.expr import Expression
 from windrow.plan.physical import Physical
 from windrow.runtime import steps
+from windrow.runtime.resources import Resources
 from windrow.runtime.watermarks import Timeline
 
 
@@ -63,13 +64,14 @@ class Pipeline:
             end.sink.close()
 
 
-def build(plan: Physical, shards: int) -> Pipeline:
+def build(plan: Physical, shards: int, resources: Resources) -> Pipeline:
     """Make everything that `plan` names. Connectors are opened; nothing is read yet."""
-    return _Builder(plan, shards).build()
+    return _Builder(plan, shards, resources).build()
 
 
 class _Builder:
-    def __init__(self, plan: Physical, shards: int) -> None:
+    def __init__(self, plan: Physical, shards: int, resources: Resources) -> None:
+        self._resources = resources
         self._plan = plan
         self._shards = shards
         self._pipeline = Pipeline()
@@ -141,7 +143,7 @@ class _Builder:
         return list(names)
 
     def _add_source(self, node: nodes.SourceNode) -> steps.Step:
-        source: Source = node.make()
+        source: Source = node.make(self._resources)
         source.name = node.name
         entry = steps.PassStep(f"read {node.name}")
         columns = self._plan.needed[id(node)]
@@ -193,7 +195,7 @@ class _Builder:
 
     def _add_sink(self, node: nodes.SinkNode, number: int) -> steps.Step:
         schema = to_arrow_schema(node.schema)
-        sink: Sink = node.make(schema)
+        sink: Sink = node.make(self._resources, schema)
         sink.name = node.name
         step = steps.SinkStep(f"{number} write {node.name}", len(self._pipeline.sinks), schema)
         self._pipeline.sinks.append(SinkEnd(sink, node))

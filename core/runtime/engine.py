@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from windrow.progress.ledger import EpochCommit, Ledger, Ranges, Recovery, State
 from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
 from windrow.runtime.metrics import EpochReport, Tally
 from windrow.runtime.pace import Pace
+from windrow.runtime.resources import Resources
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
@@ -65,6 +67,7 @@ class Engine:
         self,
         plan: Physical,
         ledger: Ledger,
+        resources: Resources,
         *,
         job: str,
         shards: int,
@@ -79,6 +82,7 @@ class Engine:
         self.epoch = 0
         self.finished = False
         self._ledger = ledger
+        self._resources = resources
         self._shards = shards
         self._workers = workers
         self._limits = limits or Limits()
@@ -101,7 +105,7 @@ class Engine:
         """Take the job over, restore its state, and be ready for the next epoch."""
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
-        self._pipeline = build(self.plan, self._shards)
+        self._pipeline = build(self.plan, self._shards, self._resources)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
         )
@@ -126,6 +130,7 @@ class Engine:
         if self._dead_letters is not None:
             self._dead_letters.close()
         self._ledger.close()
+        self._resources.close()
 
     def _restore(self, recovery: Recovery) -> None:
         now = self._clock.now_us()
@@ -378,9 +383,7 @@ class Engine:
                 timeline.settle(now, last)
             watermark = self._watermark_of(head, last)
             doors = [task.to_shards[index] for task in every if index in task.to_shards]
-            made = self._each(
-                lambda shard, h=head, d=doors, w=watermark: self._apply_shard(h, shard, d, w), range(self._shards)
-            )
+            made = self._each(partial(self._apply_shard, head, doors, watermark), range(self._shards))
             self._close(head, watermark)
             every += made
         for timeline in self.pipeline.timelines.values():
@@ -392,7 +395,7 @@ class Engine:
         return rows, every
 
     def _apply_shard(
-        self, head: OperatorHead, shard: int, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int
+        self, head: OperatorHead, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int, shard: int
     ) -> Task:
         task = Task(f"{head.name}/{shard}", self._clock.now_us())
         state = head.shards[shard]
@@ -425,7 +428,7 @@ class Engine:
     # -- state and commit ----------------------------------------------------------------------------------------
 
     def _take_state(self) -> list[StateWrite]:
-        if not self._ledger.durable:
+        if not self._ledger.keeps_state:
             return []
         work = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
 from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, UInt64s, validity
+from windrow.datatypes import DataType
 from windrow.kernels import grouping, hashing
-from windrow.schema import DataType
 from windrow.state import rowcode
 from windrow.state.local import group_rows
 from windrow.state.slots import Slots
@@ -23,8 +23,8 @@ __all__ = ["KeyTable", "check_key_types", "group_rows"]
 class KeyTable:
     """Key columns to dense int32 ids, in order of first appearance.
 
-    A null is a key value of its own, as in SQL's GROUP BY; NaN is equal to NaN, -0.0 to 0.0. Ids depend on nothing but the keys
-    and their order. Used by one thread at a time. `expected` keys fit without growing.
+    A null is a key value of its own, as in SQL's GROUP BY; NaN is equal to NaN, -0.0 to 0.0. Ids depend on nothing
+    but the keys and their order. Used by one thread at a time. `expected` keys fit without growing.
 
     Raises `PlanError` for a type that cannot be a key, `StateError` when there are too many keys for int32 ids.
     """
@@ -197,26 +197,26 @@ class _Strings:
         self._arena = larger
 
     def keys(self, ids: Int32s | None) -> list[pa.Array]:
-        array = self._array(self._type)
-        return [array if ids is None else array.take(pa.array(ids))]
+        wanted = np.arange(self.slots.groups, dtype=np.int32) if ids is None else ids
+        offsets, data = self._taken(wanted)
+        null = wanted == self.slots.null_id
+        return [bytes_array(offsets, data, (~null).view(np.uint8) if null.any() else ALL_VALID, self._type)]
 
-    def _array(self, type_: pa.DataType) -> pa.Array:
+    def _taken(self, ids: npt.NDArray[np.signedinteger]) -> tuple[Int64s, Bytes]:
+        """Offsets and bytes of these groups; only what they need is copied."""
         n = self.slots.groups
-        offsets = self._offsets[: n + 1].copy()
-        valid = ALL_VALID
-        if self.slots.null_id >= 0:
-            valid = np.ones(n, np.uint8)
-            valid[self.slots.null_id] = 0
-        return bytes_array(offsets, self._arena[: int(offsets[-1])].copy(), valid, type_)
+        there = bytes_array(self._offsets[: n + 1], self._arena, ALL_VALID, pa.large_binary())
+        offsets, data = bytes_of(there.take(pa.array(ids)))
+        return offsets - offsets[0], data[int(offsets[0]) : int(offsets[-1])]
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         hashes = self._hashes.take(kept)
-        offsets, data = bytes_of(self._array(pa.large_binary()).take(pa.array(kept)))
+        offsets, data = self._taken(kept)
         null_id = _moved_null(self.slots.null_id, kept)
         self.slots.clear()
         self.slots.state[:2] = (len(kept), null_id)
         self._hashes, self._offsets = hashes, offsets
-        self._arena = np.array(data[: int(offsets[-1])])
+        self._arena = np.array(data)
         self._rehash(self.slots.bits_for(len(kept)))
 
     def clear(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +18,15 @@ from windrow.state.words import bytes_of, kind_of, words
 _SAMPLE_ROWS = 8_192
 _KEPT_BITS = 20  # scratch space up to this many slots is kept for the thread's next batch
 
-Key = pa.Array | Int64s
+Key = Any  # a pa.Array of a key type, or int64s as they are
 Grouped = tuple[Int32s, Int64s]
 
 
 def group_rows(keys: Sequence[Key], panes: Int64s | None = None, limit: float | None = None) -> Grouped | None:
     """Group id of each row (int32, dense, in order of first appearance), and the first row of each group (int64).
 
-    Rows are one group when all `keys` (Arrow columns, or int64 arrays) and `panes` are equal; null is a value of its own.
+    Rows are one group when all `keys` (Arrow columns, or int64 arrays) and `panes` are equal; null is a value of its
+    own.
     With a `limit`, gives up and returns None once at least 8192 rows have been seen and more than `limit` of them were
     the first of their group: grouping would not make the batch much smaller. Thread-safe.
     """
@@ -120,10 +122,11 @@ def _by_word(scratch: _Scratch, values: Int64s, valid: Bytes, limit: float | Non
     ids = np.empty(len(values), np.int32)
 
     def step(start: int, stop: int) -> int:
-        return grouping.group_int64(
+        done: int = grouping.group_int64(
             values[:stop], valid[:stop], start, slots.multiplier, slots.shift, 1,
             slots.state, slots.slots, scratch.first_words, ids,
         )  # fmt: skip
+        return done
 
     def again() -> None:
         slots.refill(scratch.first_words.view(np.uint64), slots.next_bits())
@@ -137,10 +140,11 @@ def _by_pair(scratch: _Scratch, first: Int64s, second: Int64s, limit: float | No
     ids = np.empty(len(first), np.int32)
 
     def step(start: int, stop: int) -> int:
-        return grouping.group_int64x2(
+        done: int = grouping.group_int64x2(
             first[:stop], second[:stop], start, slots.multiplier, slots.shift,
             slots.state, slots.slots, scratch.first_words, scratch.second_words, ids,
         )  # fmt: skip
+        return done
 
     def again() -> None:
         n = slots.groups
@@ -169,10 +173,11 @@ def _by_bytes(scratch: _Scratch, columns: Sequence[Key], limit: float | None) ->
     ids = np.empty(rows, np.int32)
 
     def step(start: int, stop: int) -> int:
-        return grouping.group_bytes(
+        done: int = grouping.group_bytes(
             offsets, data, hashes[:stop], valid[:stop], start, slots.multiplier, slots.shift, 1, slots.state,
             slots.slots, scratch.first_words.view(np.uint64), scratch.offsets, scratch.arena, ids,
         )  # fmt: skip
+        return done
 
     def again() -> None:
         slots.refill(scratch.first_words.view(np.uint64), slots.next_bits())

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
 from windrow.batch import ALL_VALID, Bytes, Int64s, bitmap, bools, view
+from windrow.datatypes import DataType
 from windrow.errors import PlanError
 from windrow.kernels import hashing
-from windrow.schema import DataType
 
 Kind = Literal["word", "pair", "bytes"]
 _WORD_DIGITS = 18  # a decimal of this many digits is surely an int64
