@@ -1,4 +1,4 @@
-"""The JSON encoder: every Arrow type, read back by a conforming parser."""
+"""The JSON encoder: every Arrow type, read back by a conforming parser (differential)."""
 
 from __future__ import annotations
 
