@@ -323,9 +323,7 @@ def _put_null(field: int, f: int, row: int, at: int) -> None:
 
 
 @device
-def _finish(
-    count: int, row_in: int, row: int, base: int, fields: int, at: int, deferred: Any, put_off: int
-) -> int:
+def _finish(count: int, row_in: int, row: int, base: int, fields: int, at: int, deferred: Any, put_off: int) -> int:
     """Settle a row in which a field has no value or a deferred one; how many values are deferred now."""
     for f in range(count):
         state = byte_at(slot(at, AT_STATES) + f)

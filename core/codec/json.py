@@ -19,12 +19,12 @@ from windrow.arrow_types import to_arrow_schema
 from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, UInt64s
 from windrow.codec.json_program import Program, WantedField, field_table, program
 from windrow.codec.json_reasons import document_reason, field_reason
+from windrow.datatypes import Schema
 from windrow.errors import PlanError
 from windrow.kernels import json_decode as decoder
 from windrow.kernels import json_fields as kinds
 from windrow.kernels.json_numbers import powers_of_five
 from windrow.kernels.json_text import FLOAT_RANGE
-from windrow.datatypes import Schema
 
 _REJECTS = 256  # rejected rows and deferred values that the kernel hands over at a time
 _PROBE_ROWS = 128  # rows from which the sizes of the text columns are estimated
@@ -241,7 +241,9 @@ class _Run:
         columns: list[pa.Array | None] = [None] * len(self._wanted.fields)
         texts = 0
         for f, field in enumerate(self._wanted.fields):
-            columns[field.column] = self._text_column(f, field, texts) if field.is_text else self._fixed_column(f, field)
+            columns[field.column] = (
+                self._text_column(f, field, texts) if field.is_text else self._fixed_column(f, field)
+            )
             texts += field.is_text
         return columns, np.array(self._dropped, np.int64)
 
