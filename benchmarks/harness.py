@@ -33,6 +33,7 @@ class Benchmark:
     what: str
     run: Callable[[float], list[Measured]]
     kernels: tuple[str, ...]  # registry names of the kernels that it exercises
+    workers: int = 1  # most cores that it may use; thread pools of libraries are held to it
 
 
 #: Every benchmark by name; modules under benchmarks/ fill it when imported.
@@ -40,12 +41,14 @@ registry: dict[str, Benchmark] = {}
 
 
 def benchmark(
-    name: str, what: str, kernels: tuple[str, ...] = ()
+    name: str, what: str, kernels: tuple[str, ...] = (), workers: int = 1
 ) -> Callable[[Callable[[float], list[Measured]]], Callable[[float], list[Measured]]]:
-    """Register the function below as the benchmark `name`."""
+    """Register the function below as the benchmark `name`; no two have the same."""
 
     def make(function: Callable[[float], list[Measured]]) -> Callable[[float], list[Measured]]:
-        registry[name] = Benchmark(name, what, function, kernels)
+        if name in registry:
+            raise ValueError(f"two benchmarks are called {name}")
+        registry[name] = Benchmark(name, what, function, kernels, workers)
         return function
 
     return make

@@ -12,7 +12,40 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Public name -> module that defines it.
-_PUBLIC: dict[str, str] = {}
+_PUBLIC: dict[str, str] = {
+    **dict.fromkeys(("Stream", "Table"), "windrow.api.stream"),
+    **dict.fromkeys(("Job", "job"), "windrow.api.job"),
+    **dict.fromkeys(
+        ("read_log", "read_parquet", "read_ipc", "read_csv", "read_json", "from_arrow", "from_source", "nexmark"),
+        "windrow.api.sources",
+    ),
+    **dict.fromkeys(("tumbling", "hopping", "cumulate", "session", "count_window"), "windrow.api.windows"),
+    **dict.fromkeys(
+        (
+            "count",
+            "sum",
+            "min",
+            "max",
+            "mean",
+            "var",
+            "stddev",
+            "first",
+            "last",
+            "count_distinct",
+            "collect_list",
+            "udaf",
+        ),
+        "windrow.api.aggregates",
+    ),
+    **dict.fromkeys(("schema", "field"), "windrow.api.schema"),
+    **dict.fromkeys(("decimal",), "windrow.datatypes"),
+    **dict.fromkeys(("Limits",), "windrow.config"),
+    **dict.fromkeys(("Log", "open_log"), "windrow.io.log.log"),
+    **dict.fromkeys(
+        ("WindrowError", "PlanError", "RecordError", "LogError", "CorruptionError", "FencedError", "StateError"),
+        "windrow.errors",
+    ),
+}
 
 __all__ = ["__version__", *_PUBLIC]
 

@@ -6,8 +6,8 @@ import re
 
 import pyarrow as pa
 
+from windrow.datatypes import DataType, Field, Schema
 from windrow.errors import PlanError
-from windrow.schema import DataType, Field, Schema
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _KNOWN: dict[str, pa.DataType] = {
@@ -67,3 +67,8 @@ def from_arrow_schema(schema: pa.Schema) -> Schema:
 
 def to_arrow_schema(schema: Schema) -> pa.Schema:
     return pa.schema([pa.field(field.name, to_arrow_type(field.type)) for field in schema])
+
+
+def list_of(item: DataType) -> DataType:
+    """The list type with elements of `item`."""
+    return from_arrow_type(pa.list_(to_arrow_type(item)))

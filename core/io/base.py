@@ -11,7 +11,10 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from windrow.schema import Schema
+from windrow.datatypes import Schema
+from windrow.progress.ledger import TopicWrite
+
+__all__ = ["REJECTED", "Fetched", "Guarantee", "OnError", "Sink", "Source", "TopicWrite"]
 
 #: What a rejected record looks like, whichever source it came from.
 REJECTED = pa.schema(
@@ -84,15 +87,6 @@ class Source(Protocol):
         """Return when there may be more to read, or after `timeout_s`."""
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TopicWrite:
-    """Rows for one partition of a topic of the embedded log, to be appended in the ledger's commit."""
-
-    topic: str
-    partition: int
-    data: pa.RecordBatch
 
 
 class Sink(Protocol):

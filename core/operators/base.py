@@ -60,4 +60,7 @@ class StatefulOperator(Protocol):
     def prepare(self, batch: pa.RecordBatch) -> Prepared:
         """Stateless and thread-safe. Finds late rows, and aggregates inside the batch where that makes it smaller."""
 
+    def close_until(self, watermark_us: int) -> None:
+        """All windows that end at or before this are closed. Called between epochs, and after a restore."""
+
     def shard(self, number: int) -> ShardState: ...

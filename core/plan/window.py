@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from windrow.schema import DataType
+from windrow.datatypes import DataType
 from windrow.units import format_us
 
 WindowKind = Literal["tumbling", "hopping", "session", "cumulate", "count"]

@@ -8,12 +8,19 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-from windrow.io.base import TopicWrite
-
 #: source name -> partition -> next offset to read
 Positions = Mapping[str, Mapping[int, int]]
 #: source name -> partition -> (start offset, end offset)
 Ranges = Mapping[str, Mapping[int, tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicWrite:
+    """Rows for one partition of a topic of the embedded log, to be appended in the ledger's commit."""
+
+    topic: str
+    partition: int
+    data: pa.RecordBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,8 @@ class Recovery:
 class Ledger(Protocol):
     """Called from one thread at a time."""
 
-    durable: bool
+    durable: bool  # whether a new process finds what was committed
+    keeps_state: bool  # whether state has to be given with a commit
 
     def open(self, job: str, plan: Mapping[str, Any]) -> Recovery:
         """Take the job over: any other owner is fenced from here on.

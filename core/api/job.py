@@ -1,0 +1,288 @@
+"""Job: one or several sinks that run together, in epochs, each committed as a whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from windrow.clock import Clock
+from windrow.config import DEFAULT_SHARDS, Limits
+from windrow.errors import PlanError
+from windrow.plan import nodes
+from windrow.plan.explain import explain
+from windrow.plan.lower import lower
+from windrow.progress.ledger import Ledger
+from windrow.runtime.engine import Engine
+from windrow.runtime.metrics import Count, EpochReport, Progress
+from windrow.runtime.resources import Resources
+
+if TYPE_CHECKING:
+    from windrow.io.base import Sink
+    from windrow.io.log.log import Log
+
+Until = Literal["caught up"] | Callable[[Progress], bool] | None
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a job runs; see `job`."""
+
+    name: str | None = None
+    ledger: str | None = None
+    workers: int = 1
+    shards: int = DEFAULT_SHARDS
+    limits: Limits = field(default_factory=Limits)
+    clock: Clock | None = None
+
+
+class Job:
+    """A pipeline with its sinks, ready to run. A context manager: leaving it closes what it opened."""
+
+    def __init__(self, sinks: tuple[nodes.SinkNode, ...], settings: Settings | None = None) -> None:
+        self._sinks = sinks
+        self._settings = settings or Settings()
+        self.plan = lower(sinks)  # raises PlanError now rather than when it runs
+        self.progress = Progress()
+        self._engine: Engine | None = None
+        self._stop = threading.Event()
+        self._begun = 0.0
+        self._stages: dict[str, Count] = {}
+
+    def configured(self, **settings: Any) -> Job:
+        """The same job with other settings; see `job` for what there is."""
+        return Job(self._sinks, replace(self._settings, **settings))
+
+    @property
+    def name(self) -> str:
+        """What the ledger knows the job by: given, or the names of its sinks."""
+        return self._settings.name or "+".join(sink.name for sink in self._sinks)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        until: Until = None,
+        epochs: int | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Progress:
+        """Run epochs until bounded sources end, or else until stopped.
+
+        `until`: ``"caught up"`` stops when everything that is there now has been read; a function of `Progress` stops
+        when it gives True. `epochs` stops after so many, `timeout` after so many seconds. `stop()`, SIGINT and SIGTERM
+        stop too: always after a whole epoch, committed. Called again, a stopped job goes on where it was.
+        `on_progress` is called after every epoch, and now and then while nothing comes.
+        """
+        if isinstance(until, str) and until not in ("caught up", "caught-up"):
+            raise PlanError(f"run: until must be 'caught up' or a function, got {until!r}")
+        self._stop.clear()
+        with self._signals(), self._closing_on_error() as engine:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            done = 0
+            while not self._stop.is_set() and not engine.finished and (epochs is None or done < epochs):
+                remaining = _POLL_S if deadline is None else min(_POLL_S, deadline - time.monotonic())
+                if remaining <= 0:
+                    break
+                ran = engine.step(wait_s=0.0 if until is not None and engine.caught_up() else remaining)
+                if not ran:
+                    ran = engine.settle()
+                done += ran
+                self._report(engine, on_progress, idle=not ran)
+                if callable(until) and until(self.progress):
+                    break
+                if isinstance(until, str) and not ran and engine.caught_up():
+                    break
+            engine.drain()
+            self._report(engine, on_progress, idle=False)
+        return self.progress
+
+    def step(self) -> EpochReport | None:
+        """Run and commit one epoch of what is there; None when nothing is there, or the job has ended."""
+        with self._closing_on_error() as engine:
+            if not (engine.step() or engine.settle()):
+                return None
+            engine.drain()
+            reports = engine.take_reports()
+            self._take(reports)
+            return reports[-1]
+
+    def stop(self) -> None:
+        """Let `run` return after the epoch it is in; may be called from another thread or a signal handler."""
+        self._stop.set()
+
+    @property
+    def ended(self) -> bool:
+        """True when the bounded sources have been read to their end and everything is committed."""
+        return self._open().finished
+
+    def wait(self, seconds: float) -> None:
+        """Return when there may be something to do, or after `seconds`."""
+        self._open().wait(seconds)
+
+    def close(self) -> None:
+        """Close connectors and ledger; what is committed stays, and the next run goes on from there."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            self._stages = engine.metrics.counts
+            engine.close()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def explain(self) -> str:
+        """The plan, where progress is kept, and what is guaranteed."""
+        path = self._ledger_path()
+        where = f"embedded log {path}" if path else "none: every run starts at the beginning"
+        head = f"job {self.name}: {self._settings.shards} shards, {self._settings.workers} workers\nledger: {where}\n"
+        return head + explain(self._sinks)
+
+    def metrics(self) -> dict[str, Any]:
+        """Counters since the job was opened: totals, and batches, rows, bytes and nanoseconds of every stage."""
+        stages = self._stages if self._engine is None else self._engine.metrics.counts
+        return {
+            "job": self.name,
+            "progress": self.progress.as_dict(),
+            "stages": {name: count.as_dict() for name, count in sorted(stages.items())},
+        }
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r}, sinks={[sink.name for sink in self._sinks]})"
+
+    def _repr_html_(self) -> str:
+        from windrow.api.render import job_html
+
+        return job_html(self)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Engine:
+        if self._engine is None:
+            settings = self._settings
+            resources = Resources(self._ledger_path())
+            engine = Engine(
+                self.plan,
+                self._make_ledger(resources),
+                resources,
+                job=self.name,
+                shards=settings.shards,
+                workers=settings.workers,
+                limits=settings.limits,
+                clock=settings.clock,
+                dead_letters=self._dead_letter_sink(resources),
+            )
+            try:
+                engine.open()
+            except BaseException:
+                engine.close()
+                raise
+            self._engine = engine
+            self._begun = time.monotonic()
+        return self._engine
+
+    @contextmanager
+    def _closing_on_error(self) -> Iterator[Engine]:
+        """After any error the state in memory is worth nothing: close, so that the next call starts from the ledger."""
+        try:
+            yield self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_ledger(self, resources: Resources) -> Ledger:
+        path = self._ledger_path()
+        if path is None:
+            from windrow.progress.memory import MemoryLedger
+
+            return MemoryLedger(keep_state=False)
+        from windrow.io.log.ledger import LogLedger
+
+        return LogLedger(resources.log(path))
+
+    def _ledger_path(self) -> str | None:
+        """Where progress is kept: as told, else the log that is written to, else the log that is read from."""
+        if self._settings.ledger is not None:
+            return self._settings.ledger or None
+        written = [sink.log_path for sink in self._sinks if sink.log_path]
+        read = [source.log_path for source in self.plan.sources if source.log_path]
+        return next(iter([*written, *read]), None)
+
+    def _dead_letter_sink(self, resources: Resources) -> Sink | None:
+        topics = sorted({source.dead_letter for source in self.plan.sources if source.dead_letter})
+        if not topics:
+            return None
+        path = self._ledger_path()
+        if len(topics) > 1 or path is None:
+            raise PlanError("dead letters need a job with an embedded log as its ledger, and one topic for all sources")
+        from windrow.api.sinks import dead_letter_sink
+
+        return dead_letter_sink(resources.log(path), topics[0])
+
+    def _report(self, engine: Engine, on_progress: Callable[[Progress], None] | None, *, idle: bool) -> None:
+        reports = engine.take_reports()
+        self._take(reports)
+        if on_progress is not None and (reports or idle):
+            self.progress.seconds = time.monotonic() - self._begun
+            on_progress(self.progress)
+
+    def _take(self, reports: list[EpochReport]) -> None:
+        for report in reports:
+            self.progress.take(report, time.monotonic() - self._begun)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM stops after the epoch, the second acts at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before: dict[int, Any] = {}
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.stop()
+            signal.signal(number, before[number])
+
+        for chosen in (signal.SIGINT, signal.SIGTERM):
+            before[chosen] = signal.signal(chosen, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def job(
+    *jobs: Job,
+    name: str | None = None,
+    ledger: Log | str | Path | None = None,
+    workers: int = 1,
+    shards: int = DEFAULT_SHARDS,
+    limits: Limits | None = None,
+    clock: Clock | None = None,
+) -> Job:
+    """Several sinks as one job: sources that they share are read once, and every epoch commits all of them together.
+
+    `name` is what the ledger knows the job by (default: the names of the sinks); `ledger` an embedded log to keep
+    progress in when no sink or source is one; `workers` threads; `shards` how finely state is divided, fixed once the
+    job has committed; `limits` bounds of an epoch; `clock` for tests.
+    """
+    if not jobs:
+        raise PlanError("job: at least one sink is needed, for example stream.write_log(...)")
+    if workers < 1 or shards < 1:
+        raise PlanError(f"job: workers and shards must be 1 or more, got {workers} and {shards}")
+    path = None if ledger is None else str(getattr(ledger, "path", ledger))
+    settings = Settings(name, path, workers, shards, limits or Limits(), clock)
+    return Job(tuple(sink for one in jobs for sink in one._sinks), settings)

@@ -1,0 +1,140 @@
+"""Where rows go: each function gives a job with one sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from windrow.api.job import Job, job
+from windrow.errors import PlanError
+from windrow.expressions import latest_by_key
+from windrow.io.base import REJECTED, Sink
+from windrow.plan import nodes
+from windrow.runtime.resources import Resources
+
+if TYPE_CHECKING:
+    from windrow.api.stream import Stream
+    from windrow.io.log.log import Log
+    from windrow.io.memory import MemorySink
+
+SinkMaker = Callable[[Resources, pa.Schema], Sink]
+
+
+def write_log(
+    stream: Stream,
+    log: Log | str | Path,
+    topic: str,
+    *,
+    key: str | None,
+    format: Literal["arrow", "json"],
+    partitions: int,
+) -> Job:
+    """See `Stream.write_log`."""
+    if format not in ("arrow", "json"):
+        raise PlanError(f"write_log: format must be 'arrow' or 'json', got {format!r}")
+    if key is not None:
+        stream._require("write_log", (key,))
+    path = str(getattr(log, "path", log))
+
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
+        from windrow.io.log.sink import LogSink
+
+        encoder = None
+        if format == "json":
+            from windrow.codec.json_encode import JsonEncoder
+
+            encoder = JsonEncoder(schema).encode
+        return LogSink(
+            resources.log(path),
+            topic,
+            schema=schema,
+            key=key,
+            format=format,
+            encoder=encoder,
+            partitions=partitions,
+            in_ledger=resources.is_ledger(path),
+        )
+
+    return _job(stream, topic, f"log topic {topic!r} as {format}", make, log_path=path)
+
+
+def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "json", "ipc"]) -> Job:
+    """See `Stream.write_parquet` and its siblings."""
+    path = Path(folder)
+
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
+        from windrow.io.files import sinks
+
+        makers = {"parquet": sinks.ParquetSink, "json": sinks.JsonSink, "ipc": sinks.IpcSink}
+        return makers[kind](path, schema=schema)
+
+    return _job(stream, path.name, f"{kind} files in {path}", make)
+
+
+def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], None]) -> Job:
+    """See `Stream.for_each_batch`."""
+
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
+        from windrow.io.files.callback import CallbackSink
+
+        return CallbackSink(function)
+
+    name = getattr(function, "__name__", "function")
+    return _job(stream, name, f"function {name}", make, guarantee="at-least-once")
+
+
+def collect(stream: Stream, **options: Any) -> pa.Table:
+    """See `Stream.collect`."""
+    from windrow.api.stream import Table
+
+    one, kept = _in_memory(stream, options)
+    if any(source.unbounded for source in one.plan.sources):
+        raise PlanError("collect: a source has no end; give it one (end='latest'), or use run() or batches()")
+    with one:
+        one.run()
+    table = kept[0].table()
+    return latest_by_key(table, stream.key) if isinstance(stream, Table) else table
+
+
+def batches(stream: Stream, **options: Any) -> Iterator[pa.RecordBatch]:
+    """See `Stream.batches`."""
+    one, kept = _in_memory(stream, options)
+    with one:
+        while not one.ended:
+            given = 0
+            if one.step() is None:
+                one.wait(0.1)
+                continue
+            for batch in kept[0].take():
+                given += batch.num_rows
+                yield batch
+
+
+def dead_letter_sink(log: Log, topic: str) -> Sink:
+    """The sink for rejected records: a typed topic with origin, raw key and value, field and reason."""
+    from windrow.io.log.sink import LogSink
+
+    return LogSink(log, topic, schema=REJECTED, name=f"dead letters to {topic}")
+
+
+def _in_memory(stream: Stream, options: dict[str, Any]) -> tuple[Job, list[MemorySink]]:
+    from windrow.io.memory import MemorySink
+
+    kept: list[MemorySink] = []
+
+    def make(resources: Resources, schema: pa.Schema) -> Sink:
+        kept.append(MemorySink(schema=schema))
+        return kept[-1]
+
+    made = _job(stream, "memory", "memory", make)
+    made = job(made, **options) if options else made
+    if options.get("ledger") is None:
+        made = made.configured(ledger="")  # reading a log must not leave a job behind in it
+    return made, kept
+
+
+def _job(stream: Stream, name: str, describe: str, make: SinkMaker, **extra: Any) -> Job:
+    return Job((nodes.SinkNode(stream.schema, False, stream._node, name, describe, make, **extra),))

@@ -1,0 +1,272 @@
+"""Stream: what every step gives and every step is called on. Immutable; nothing runs until asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import polars as pl
+import pyarrow as pa
+
+from windrow import expressions
+from windrow.api.schema import SchemaLike, as_schema
+from windrow.datatypes import DATE, Schema
+from windrow.errors import PlanError
+from windrow.plan import nodes
+from windrow.units import Duration, duration_us
+
+if TYPE_CHECKING:
+    from windrow.api.grouping import GroupBy
+    from windrow.api.job import Job
+    from windrow.io.log.log import Log
+
+T = TypeVar("T")
+
+
+class Stream:
+    """Append-only events with a fixed set of columns."""
+
+    def __init__(self, node: nodes.Node) -> None:
+        self._node = node
+
+    @property
+    def schema(self) -> Schema:
+        """The columns and their types."""
+        return self._node.schema
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self._node.schema.names)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._node.schema})"
+
+    def _repr_html_(self) -> str:
+        from windrow.api.render import schema_html
+
+        return schema_html(type(self).__name__, self._node.schema)
+
+    # -- steps without state -------------------------------------------------------------------------------------
+
+    def filter(self, *predicates: pl.Expr) -> Stream:
+        """Keep the rows for which all predicates are true; null is not true."""
+        predicate = expressions.parse_predicate(list(predicates), self.schema, "filter")
+        return self._then(nodes.Filter(self.schema, self._node.timed, self._node, predicate))
+
+    def select(self, *columns: pl.Expr | str, **named: pl.Expr | str) -> Stream:
+        """These columns and no others; keyword arguments name the result of an expression."""
+        parsed, schema = expressions.parse([*columns, *_aliased(named)], self.schema, "select")
+        return self._project("select", parsed, schema)
+
+    def with_columns(self, *columns: pl.Expr | str, **named: pl.Expr | str) -> Stream:
+        """All columns there are, and these added or put in the place of those of the same name."""
+        parsed, added = expressions.parse([*columns, *_aliased(named)], self.schema, "with_columns")
+        merged = {name: expressions.column(name) for name in self.columns} | dict(parsed)
+        fields = {f.name: f for f in self.schema} | {f.name: f for f in added}
+        return self._project("with_columns", tuple(merged.items()), Schema(tuple(fields[name] for name in merged)))
+
+    def drop(self, *columns: str) -> Stream:
+        """All columns but these."""
+        self._require("drop", columns)
+        return self._keep("drop", [name for name in self.columns if name not in columns])
+
+    def rename(self, names: Mapping[str, str]) -> Stream:
+        """Columns under new names: ``{"old": "new"}``."""
+        self._require("rename", tuple(names))
+        outputs = tuple((names.get(name, name), expressions.column(name)) for name in self.columns)
+        return self._project("rename", outputs, self.schema.renamed(names))
+
+    def map_batches(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        schema: SchemaLike | None = None,
+        reads: Sequence[str] | None = None,
+        kind: Literal["polars", "arrow", "numpy"] = "polars",
+    ) -> Stream:
+        """Call `function` with whole batches, and go on with what it gives.
+
+        `kind` says what it takes and gives: a polars DataFrame, a pyarrow RecordBatch, or a dict of numpy arrays.
+        `schema` is what comes out (default: the same columns); `reads` the columns it needs (default: all). Batches
+        are cut anywhere, so a function whose result for a row depends on other rows of the batch has no defined result;
+        it may be called from several threads at once.
+        """
+        if kind not in ("polars", "arrow", "numpy"):
+            raise PlanError(f"map_batches: kind must be 'polars', 'arrow' or 'numpy', got {kind!r}")
+        if reads is not None:
+            self._require("map_batches", tuple(reads))
+        produced = self.schema if schema is None else as_schema(schema)
+        node = nodes.MapBatches(produced, False, self._node, function, tuple(reads) if reads else None, kind)
+        return self._then(node)
+
+    def explode(self, *columns: str) -> Stream:
+        """One row for each element of these list columns (which must be equally long in a row)."""
+        self._require("explode", columns)
+        schema = expressions.exploded_schema(self.schema, columns)
+        return self._then(nodes.Explode(schema, self._node.timed, self._node, columns))
+
+    def union(self, *others: Stream) -> Stream:
+        """All rows of this and the other streams, which must have the same columns with the same types."""
+        for other in others:
+            if str(other.schema) != str(self.schema):
+                raise PlanError(f"union: the columns differ: {self.schema} / {other.schema}")
+        inputs = (self._node, *(other._node for other in others))
+        return self._then(nodes.Union(self.schema, all(node.timed for node in inputs), inputs))
+
+    def pipe(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """``function(self, *args, **kwargs)``, for writing own steps in a chain."""
+        return function(self, *args, **kwargs)
+
+    def watermark(self, column: str, delay: Duration = 0, idle: Duration | None = None) -> Stream:
+        """Take event time from a timestamp column; no event more than `delay` behind the newest is expected.
+
+        Kept for each partition, and combined by taking the least. A partition without events for `idle` of processing
+        time is left out until it speaks again; without `idle` a silent partition holds all windows open.
+        """
+        self._require("watermark", (column,))
+        kind = self.schema[column].type
+        if not kind.name.startswith("timestamp") and kind != DATE:
+            raise PlanError(f"watermark: column {column!r} must be a timestamp, but is {kind}")
+        idle_us = None if idle is None else duration_us(idle, "watermark: idle")
+        delay_us = duration_us(delay, "watermark: delay")
+        return self._then(nodes.Watermark(self.schema, True, self._node, column, delay_us, idle_us))
+
+    def group_by(self, *keys: str | pl.Expr, **named: pl.Expr) -> GroupBy:
+        """Group by columns or expressions; follow with ``.window(...)`` and ``.agg(...)``. No key: one group of all."""
+        from windrow.api.grouping import GroupBy
+
+        computed = [key for key in (*keys, *_aliased(named)) if not isinstance(key, str)]
+        names = [key if isinstance(key, str) else key.meta.output_name() for key in (*keys, *_aliased(named))]
+        base = self.with_columns(*computed) if computed else self
+        base._require("group_by", tuple(names))
+        return GroupBy(base, tuple(names))
+
+    # -- where rows go -------------------------------------------------------------------------------------------
+
+    def write_log(
+        self,
+        log: Log | str | Path,
+        topic: str,
+        *,
+        key: str | None = None,
+        format: Literal["arrow", "json"] = "arrow",
+        partitions: int = 1,
+    ) -> Job:
+        """Append the rows to a topic of an embedded log, in the commit of the epoch that made them."""
+        from windrow.api import sinks
+
+        return sinks.write_log(self, log, topic, key=key, format=format, partitions=partitions)
+
+    def write_parquet(self, folder: str | Path) -> Job:
+        """Write Parquet files into a folder; a file appears when its epoch is committed."""
+        from windrow.api import sinks
+
+        return sinks.write_files(self, folder, "parquet")
+
+    def write_json(self, folder: str | Path) -> Job:
+        """Write newline-delimited JSON files into a folder; a file appears when its epoch is committed."""
+        from windrow.api import sinks
+
+        return sinks.write_files(self, folder, "json")
+
+    def write_ipc(self, folder: str | Path) -> Job:
+        """Write Arrow IPC files into a folder; a file appears when its epoch is committed."""
+        from windrow.api import sinks
+
+        return sinks.write_files(self, folder, "ipc")
+
+    def for_each_batch(self, function: Callable[[pa.RecordBatch, int], None]) -> Job:
+        """Call ``function(batch, epoch)`` for every epoch's rows.
+
+        At least once: after a crash the last epoch is repeated with the same rows and the same number, by which the
+        function can recognise it.
+        """
+        from windrow.api import sinks
+
+        return sinks.for_each_batch(self, function)
+
+    # -- run and look --------------------------------------------------------------------------------------------
+
+    def collect(self, **options: Any) -> pa.Table:
+        """Run to the end of the (bounded) sources and give all rows as an Arrow table; a Table gives its last rows."""
+        from windrow.api import sinks
+
+        return sinks.collect(self, **options)
+
+    def batches(self, **options: Any) -> Iterator[pa.RecordBatch]:
+        """Rows epoch by epoch, as record batches; each epoch is committed when the loop asks for the next batch."""
+        from windrow.api import sinks
+
+        return sinks.batches(self, **options)
+
+    def explain(self) -> str:
+        """What would run, as text."""
+        from windrow.plan.explain import explain
+
+        return explain((self._node,))
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _then(self, node: nodes.Node) -> Stream:
+        return Stream(node)
+
+    def _keep(self, verb: str, names: Sequence[str]) -> Stream:
+        outputs = tuple((name, expressions.column(name)) for name in names)
+        return self._project(verb, outputs, self.schema.pick(tuple(names)))
+
+    def _project(self, verb: str, outputs: Any, schema: Schema) -> Stream:
+        return self._then(nodes.Project(schema, self._node.timed, self._node, verb, outputs))
+
+    def _require(self, step: str, names: tuple[str, ...]) -> None:
+        missing = [name for name in names if name not in self.schema]
+        if missing:
+            raise PlanError(f"{step}: no column {', '.join(map(repr, missing))}; columns there are: {self.schema}")
+
+
+class Table(Stream):
+    """Keyed rows that update: a row replaces the earlier one with the same `key`."""
+
+    def __init__(self, node: nodes.Node, key: tuple[str, ...]) -> None:
+        super().__init__(node)
+        self.key = key
+
+    def _then(self, node: nodes.Node) -> Stream:
+        kept = all(name in node.schema for name in self.key)
+        if isinstance(node, (nodes.Filter, nodes.Project)) and kept:
+            return Table(node, self.key)
+        raise PlanError(
+            f"a Table (key {', '.join(self.key) or 'none'}) can only be filtered, projected with its key, written and "
+            "collected"
+        )
+
+
+class Aggregated(Stream):
+    """The rows of windows: `final()` (default), `current()` as a Table that updates, `late` for what was too late."""
+
+    _node: nodes.Aggregate
+
+    def final(self) -> Self:
+        """Each window once, when the watermark has passed its end."""
+        return self
+
+    def current(self) -> Table:
+        """Every epoch the windows that changed, as updates of the rows sent before."""
+        aggregation = replace(self._node.aggregation, emit="current")
+        extra = () if aggregation.window is None else _window_key(aggregation.window.kind)
+        return Table(replace(self._node, aggregation=aggregation), (*aggregation.keys, *extra))
+
+    @property
+    def late(self) -> Stream:
+        """The events that came after their window had closed, with the columns they had."""
+        return Stream(nodes.Late(self._node.input.schema, False, self._node))
+
+
+def _window_key(kind: str) -> tuple[str, ...]:
+    return ("window_number",) if kind == "count" else ("window_start", "window_end")
+
+
+def _aliased(named: Mapping[str, pl.Expr | str]) -> list[pl.Expr]:
+    return [(pl.col(value) if isinstance(value, str) else value).alias(name) for name, value in named.items()]

@@ -1,0 +1,49 @@
+"""Windows as users write them; half-open, ``[start, end)``, on a grid that starts at the epoch plus `offset`."""
+
+from __future__ import annotations
+
+from windrow.errors import PlanError
+from windrow.plan.window import Window
+from windrow.units import Duration, duration_us
+
+
+def tumbling(size: Duration, *, offset: Duration = 0) -> Window:
+    """Windows of `size` that follow each other without gap or overlap."""
+    return Window("tumbling", size_us=_positive(size, "tumbling: size"), offset_us=duration_us(offset, "offset"))
+
+
+def hopping(size: Duration, slide: Duration, *, offset: Duration = 0) -> Window:
+    """Windows of `size`, a new one every `slide`; `size` must be a multiple of `slide`."""
+    size_us, slide_us = _positive(size, "hopping: size"), _positive(slide, "hopping: slide")
+    if size_us % slide_us:
+        raise PlanError(f"hopping: size {size!r} must be a multiple of slide {slide!r}")
+    if size_us == slide_us:
+        return tumbling(size, offset=offset)
+    return Window("hopping", size_us=size_us, slide_us=slide_us, offset_us=duration_us(offset, "offset"))
+
+
+def cumulate(step: Duration, size: Duration, *, offset: Duration = 0) -> Window:
+    """Windows that share a start and grow by `step` until they reach `size`, then start anew."""
+    step_us, size_us = _positive(step, "cumulate: step"), _positive(size, "cumulate: size")
+    if size_us % step_us:
+        raise PlanError(f"cumulate: size {size!r} must be a multiple of step {step!r}")
+    return Window("cumulate", size_us=size_us, slide_us=step_us, offset_us=duration_us(offset, "offset"))
+
+
+def session(gap: Duration) -> Window:
+    """Per key: a window from the first event until `gap` has passed without another; ends at the last event + gap."""
+    return Window("session", gap_us=_positive(gap, "session: gap"))
+
+
+def count_window(size: int) -> Window:
+    """Per key: every `size` events in the order of arrival."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise PlanError(f"count window: size must be a number of events of 1 or more, got {size!r}")
+    return Window("count", count=size)
+
+
+def _positive(value: Duration, what: str) -> int:
+    us = duration_us(value, what)
+    if us == 0:
+        raise PlanError(f"{what} must be longer than zero")
+    return us

@@ -1,0 +1,251 @@
+"""polars expressions: checked against a schema when a plan is built, evaluated over batches when it runs.
+
+The one module of the engine that evaluates polars. Columns that an expression does not touch never go through it: only
+what is read is handed to polars, and what comes back is put beside the other Arrow columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import polars as pl
+import pyarrow as pa
+from polars.exceptions import PolarsError
+
+from windrow.arrow_types import from_arrow_schema, to_arrow_schema
+from windrow.batch import is_hidden
+from windrow.datatypes import BOOL, Field, Schema
+from windrow.errors import PlanError
+from windrow.plan.expr import Expression
+
+
+def parse(
+    values: Iterable[pl.Expr | str], schema: Schema, step: str, *, plain_text_is_column: bool = True
+) -> tuple[tuple[tuple[str, Expression], ...], Schema]:
+    """Check expressions against the columns there are; give (name, expression) for every output, and its schema.
+
+    Raises `PlanError` that names the step and the columns there are: for an unknown column, a type that does not fit,
+    or an expression whose value depends on other rows than its own (sums, shifts, sorts), which would depend on where
+    batches are cut.
+    """
+    outputs: list[tuple[str, Expression]] = []
+    fields: list[pa.Field] = []
+    frame = _empty(schema).lazy()
+    for value in values:
+        if isinstance(value, str) and not plain_text_is_column:
+            value = pl.lit(value)
+        expr = pl.col(value) if isinstance(value, str) else value
+        if not isinstance(expr, pl.Expr):
+            raise PlanError(f"{step}: expected a polars expression or a column name, got {type(value).__name__}")
+        try:
+            produced = frame.select(expr).collect()
+        except (PolarsError, TypeError) as error:
+            raise PlanError(f"{step}: {_first_line(error)}; columns there are: {schema}") from None
+        names = produced.columns
+        selection = expr.meta.is_column_selection()
+        if not selection:
+            _check_row_by_row(expr, step)
+        for name, field in zip(names, _to_arrow(produced).schema, strict=True):
+            outputs.append((name, _describe(expr, name, selection)))
+            fields.append(field)
+    computed = from_arrow_schema(pa.schema(fields))
+    kept = [_kept_type(field, e, schema) for field, (_, e) in zip(computed, outputs, strict=True)]
+    return tuple(outputs), Schema(tuple(kept))
+
+
+def _kept_type(field: Field, expression: Expression, schema: Schema) -> Field:
+    """A column passed through keeps its exact type; polars would have widened it."""
+    return field if expression.column is None else Field(field.name, schema[expression.column].type)
+
+
+def parse_predicate(value: pl.Expr | Sequence[pl.Expr], schema: Schema, step: str) -> Expression:
+    """One boolean expression of one or several (all must hold)."""
+    parts = [value] if isinstance(value, (pl.Expr, str)) else list(value)
+    if not parts:
+        raise PlanError(f"{step}: nothing to filter by")
+    both = parts[0] if len(parts) == 1 else pl.all_horizontal(parts)
+    outputs, produced = parse([both], schema, step)
+    if len(outputs) != 1 or produced.fields[0].type != BOOL:
+        raise PlanError(
+            f"{step}: the condition must be true or false, but {outputs[0][1]} is {produced.fields[0].type}"
+        )
+    return outputs[0][1]
+
+
+def column(name: str) -> Expression:
+    """The column itself."""
+    return Expression(name, (name,), name, None)
+
+
+def _describe(expr: pl.Expr, name: str, selection: bool) -> Expression:
+    if selection or expr.meta.is_column():
+        return column(name)
+    inner = expr.meta.undo_aliases()
+    if inner.meta.is_column():
+        return Expression(str(inner.meta.output_name()), (inner.meta.output_name(),), inner.meta.output_name(), None)
+    return Expression(str(expr), tuple(dict.fromkeys(expr.meta.root_names())), None, (expr, name))
+
+
+def _check_row_by_row(expr: pl.Expr, step: str) -> None:
+    """Walk all parts: polars calls ``a - a.mean()`` row-separable as a whole, though one of its parts is not."""
+    pending = [expr]
+    while pending:
+        part = pending.pop()
+        if not _is_row_by_row(part, step):
+            raise PlanError(
+                f"{step}: {part} does not work row by row, so its value would depend on where batches are cut; use "
+                "group_by(...).agg(...) for aggregates, map_batches(...) for Python functions, explode(...) for lists"
+            )
+        pending += part.meta.pop()
+
+
+def _is_row_by_row(part: pl.Expr, step: str) -> bool:
+    if part.meta.is_column_selection():
+        return True
+    if part.meta.has_multiple_outputs():
+        raise PlanError(f"{step}: {part} makes several columns at once; write one expression for each column")
+    try:
+        return part.meta.is_row_separable() and (part.meta.is_length_preserving() or part.meta.is_scalar())
+    except PolarsError:
+        raise PlanError(f"{step}: {part} holds a Python function; use stream.map_batches(...) for those") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _empty(schema: Schema) -> pl.DataFrame:
+    visible = to_arrow_schema(Schema(tuple(field for field in schema if not is_hidden(field.name))))
+    return cast(pl.DataFrame, pl.from_arrow(visible.empty_table()))
+
+
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def to_polars(data: pa.RecordBatch | pa.Table) -> pl.DataFrame:
+    return cast(pl.DataFrame, pl.from_arrow(data))
+
+
+def from_polars(frame: pl.DataFrame) -> pa.RecordBatch:
+    """One record batch of all rows."""
+    return one_batch(_to_arrow(frame))
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """A table as one record batch; no copy when it has a single chunk."""
+    batches = table.combine_chunks().to_batches() if table.num_rows else []
+    if not batches:
+        return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in table.schema], schema=table.schema)
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[pa.Array]:
+    """The values of each expression over a batch: one Arrow array each, as long as the batch."""
+    wanted: dict[int, pl.Expr] = {}
+    reads: dict[str, None] = {}
+    for expression in expressions:
+        if expression.column is None:
+            expr, _ = expression.compiled
+            wanted[id(expr)] = expr
+            names = expression.reads if expression.reads is not None else visible_names(batch)
+            reads.update(dict.fromkeys(names))
+    computed = _compute(batch, tuple(reads), list(wanted.values())) if wanted else None
+    arrays = []
+    for expression in expressions:
+        if expression.column is not None:
+            arrays.append(batch.column(expression.column))
+        else:
+            assert computed is not None
+            arrays.append(_as_array(computed, expression.compiled[1], batch.num_rows))
+    return arrays
+
+
+def visible_names(batch: pa.RecordBatch) -> list[str]:
+    return [name for name in batch.schema.names if not is_hidden(name)]
+
+
+def _compute(batch: pa.RecordBatch, reads: tuple[str, ...], expressions: list[pl.Expr]) -> pl.DataFrame:
+    frame = to_polars(batch.select(list(reads))) if reads else pl.DataFrame(height=batch.num_rows)
+    return frame.select(expressions)
+
+
+def _as_array(frame: pl.DataFrame, name: str, rows: int) -> pa.Array:
+    series = frame.get_column(name)
+    if len(series) != rows:  # a literal
+        series = series.new_from_index(0, rows)
+    array = series.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def predicate_mask(batch: pa.RecordBatch, predicate: Expression) -> pa.Array:
+    """Which rows a predicate holds for: a bool array; null counts as false."""
+    return evaluate(batch, [predicate])[0]
+
+
+def latest_by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
+    """The last row of every key, in the order of the keys' first appearance."""
+    if not key:
+        return table.slice(max(table.num_rows - 1, 0))
+    frame = to_polars(table).unique(subset=list(key), keep="last", maintain_order=True)
+    return _to_arrow(frame)
+
+
+def is_frame(value: Any) -> bool:
+    return isinstance(value, (pl.DataFrame, pl.LazyFrame))
+
+
+def frame_to_table(value: Any) -> pa.Table:
+    """A polars frame as an Arrow table."""
+    frame = value.collect() if isinstance(value, pl.LazyFrame) else value
+    return _to_arrow(frame)
+
+
+def exploded_schema(schema: Schema, columns: tuple[str, ...]) -> Schema:
+    """The columns after the list columns among them have become one row an element."""
+    for name in columns:
+        if "list" not in schema[name].type.name:
+            raise PlanError(f"explode: column {name!r} must be a list, but is {schema[name].type}")
+    try:
+        produced = _empty(schema).explode(list(columns))
+    except PolarsError as error:
+        raise PlanError(f"explode: {_first_line(error)}; columns there are: {schema}") from None
+    arrow = from_arrow_schema(_to_arrow(produced).schema)
+    return Schema(tuple(arrow[f.name] if f.name in columns else f for f in schema))
+
+
+def explode(batch: pa.RecordBatch, columns: tuple[str, ...]) -> pa.RecordBatch:
+    """One row for each element of the list columns; an empty or null list gives one row with a null."""
+    return from_polars(to_polars(batch).explode(list(columns)))
+
+
+def as_record_batch(value: object) -> pa.RecordBatch:
+    """What a user's function gave, as one record batch: Arrow data, a polars frame, or a dict of arrays."""
+    if isinstance(value, pa.RecordBatch):
+        return value
+    if isinstance(value, pa.Table):
+        return one_batch(value)
+    if is_frame(value):
+        return one_batch(frame_to_table(value))
+    if isinstance(value, dict):
+        return pa.RecordBatch.from_pydict(value)
+    raise PlanError(
+        f"expected a pyarrow RecordBatch or Table, a polars DataFrame or a dict of arrays, got {type(value).__name__}"
+    )
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema, step: str) -> pa.RecordBatch:
+    """Exactly these columns with these types; no copy where they already fit."""
+    if batch.schema.equals(schema, check_metadata=False):
+        return batch
+    arrays = []
+    for field in schema:
+        array = batch.column(field.name)
+        if array.type != field.type:
+            try:
+                array = array.cast(field.type)
+            except pa.ArrowInvalid as error:
+                raise PlanError(f"{step}: column {field.name!r} cannot become {field.type}: {error}") from None
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

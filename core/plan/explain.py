@@ -1,0 +1,84 @@
+"""A plan as text: stable, so that tests can pin it, and short, so that people read it."""
+
+from __future__ import annotations
+
+from windrow.plan import nodes
+from windrow.plan.lower import lower
+from windrow.plan.physical import Physical
+from windrow.plan.window import Aggregate
+from windrow.units import format_us
+
+
+def explain(sinks: tuple[nodes.Node, ...]) -> str:
+    """The tree of steps from each sink to its sources, with the columns that are read."""
+    plan = lower(sinks)
+    lines: list[str] = []
+    numbers: dict[int, int] = {}
+    for sink in sinks:
+        _write(sink, 0, plan, lines, numbers)
+    return "\n".join(lines)
+
+
+def _write(node: nodes.Node, depth: int, plan: Physical, lines: list[str], numbers: dict[int, int]) -> None:
+    pad = "  " * depth
+    if id(node) in numbers:
+        lines.append(f"{pad}(#{numbers[id(node)]} again)")
+        return
+    shared = len(plan.consumers.get(id(node), ())) > 1
+    mark = ""
+    if shared:
+        numbers[id(node)] = len(numbers) + 1
+        mark = f"#{numbers[id(node)]} "
+    lines.append(f"{pad}{mark}{describe(node, plan)}")
+    for child in node.inputs:
+        _write(child, depth + 1, plan, lines, numbers)
+
+
+def describe(node: nodes.Node, plan: Physical) -> str:
+    """One line for one step."""
+    columns = ", ".join(plan.needed[id(node)])
+    match node:
+        case nodes.SourceNode():
+            extent = "unbounded" if node.unbounded else "bounded"
+            return f"read {node.describe} ({extent}) columns [{columns}]"
+        case nodes.Filter():
+            return f"filter {node.predicate}"
+        case nodes.Project():
+            shown = ", ".join(_named(name, str(e)) for name, e in node.columns if name in plan.needed[id(node)])
+            return f"{node.verb} [{shown}]"
+        case nodes.MapBatches():
+            return f"map_batches {getattr(node.function, '__name__', 'function')} ({node.kind})"
+        case nodes.Explode():
+            return f"explode [{', '.join(node.columns)}]"
+        case nodes.Watermark():
+            idle = f", idle after {format_us(node.idle_us)}" if node.idle_us is not None else ""
+            return f"watermark {node.column} - {format_us(node.delay_us)}{idle}"
+        case nodes.Union():
+            return "union"
+        case nodes.Aggregate():
+            return _aggregate(node)
+        case nodes.Late():
+            return "late rows of"
+        case nodes.SinkNode():
+            return f"write {node.describe} ({node.guarantee})"
+    return type(node).__name__
+
+
+def _aggregate(node: nodes.Aggregate) -> str:
+    aggregation = node.aggregation
+    arguments = {name: str(e) for name, e in node.arguments}
+    shown = ", ".join(f"{a.name} = {_call(a, arguments)}" for a in aggregation.aggregates)
+    window = aggregation.window
+    bound = "state bounded by the watermark" if window and window.kind != "count" else "state unbounded: one row a key"
+    rule = f" {window}" if window else ""
+    return f"group by [{', '.join(aggregation.keys)}]{rule} {aggregation.emit}: {shown} ({bound})"
+
+
+def _call(aggregate: Aggregate, arguments: dict[str, str]) -> str:
+    text = "" if aggregate.column is None else arguments.get(aggregate.column, aggregate.column)
+    where = f" where {arguments.get(aggregate.where, aggregate.where)}" if aggregate.where else ""
+    return f"{aggregate.function}({text}){where}"
+
+
+def _named(name: str, text: str) -> str:
+    return name if name == text else f"{name} = {text}"

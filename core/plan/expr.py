@@ -1,0 +1,23 @@
+"""An expression as plans hold it: what it reads and what it is called; how to compute it is opaque to the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expression:
+    """One output column computed row by row.
+
+    `reads` are the columns it needs (None: all of them); `column` is set when it is nothing but that column;
+    `compiled` belongs to ``windrow.expressions``, which made it.
+    """
+
+    text: str
+    reads: tuple[str, ...] | None
+    column: str | None
+    compiled: Any
+
+    def __str__(self) -> str:
+        return self.text

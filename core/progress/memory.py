@@ -1,0 +1,103 @@
+"""A ledger that forgets everything with its process: for jobs that need no restart, and for tests that need one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from windrow.errors import FencedError, InvariantError
+from windrow.io.base import TopicWrite
+from windrow.progress.ledger import EpochCommit, Positions, Ranges, Recovery, StateWrite
+from windrow.progress.resume import check_plan
+
+
+@dataclass(slots=True)
+class _Job:
+    owner: int = 0
+    epoch: int = 0
+    positions: dict[str, dict[int, int]] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
+    planned: Ranges | None = None
+    plan: Mapping[str, Any] | None = None
+    state: dict[tuple[str, int], list[StateWrite]] = field(default_factory=dict)
+    outputs: list[TopicWrite] = field(default_factory=list)
+
+
+class MemoryLedger:
+    """`Ledger` in memory.
+
+    A test restarts a job with ``ledger.again()``: another owner of the same truth, by which this one is fenced. Rows
+    for topics of a log have no place here: they are refused unless `keep_outputs`, which keeps them for `outputs`.
+    """
+
+    durable = False
+
+    def __init__(self, *, keep_outputs: bool = False, keep_state: bool = True) -> None:
+        self._jobs: dict[str, _Job] = {}
+        self._keep_outputs = keep_outputs
+        self.keeps_state = keep_state
+        self._job = ""
+        self._owner = 0
+        self._plan: Mapping[str, Any] = {}
+
+    def again(self) -> MemoryLedger:
+        """The ledger as the next owner of the job finds it."""
+        other = MemoryLedger(keep_outputs=self._keep_outputs, keep_state=self.keeps_state)
+        other._jobs = self._jobs
+        return other
+
+    def outputs(self, job: str) -> list[TopicWrite]:
+        """Every row that was committed for a topic, in order."""
+        return list(self._jobs[job].outputs)
+
+    def open(self, job: str, plan: Mapping[str, Any]) -> Recovery:
+        entry = self._jobs.setdefault(job, _Job())
+        if entry.plan is not None:
+            check_plan(job, entry.plan, plan)
+        entry.owner += 1
+        self._job, self._owner, self._plan = job, entry.owner, plan
+        state: Iterable[StateWrite] = [write for _, writes in sorted(entry.state.items()) for write in writes]
+        return Recovery(entry.epoch, _copied(entry.positions), dict(entry.progress), entry.planned, state)
+
+    def write_ahead(self, epoch: int, ranges: Ranges) -> None:
+        entry = self._owned()
+        _check_next(entry.epoch, epoch)
+        entry.planned = {source: dict(parts) for source, parts in ranges.items()}
+
+    def commit(self, commit: EpochCommit) -> None:
+        entry = self._owned()
+        _check_next(entry.epoch, commit.epoch)
+        if commit.outputs and not self._keep_outputs:
+            raise InvariantError("a ledger in memory cannot take rows for a topic of a log")
+        entry.plan = self._plan
+        entry.epoch = commit.epoch
+        entry.positions = _copied(commit.positions)
+        entry.progress = dict(commit.progress)
+        entry.planned = None
+        entry.outputs.extend(commit.outputs)
+        for write in commit.state if self.keeps_state else ():
+            kept = entry.state.setdefault((write.operator, write.shard), [])
+            if write.kind == "snapshot":
+                kept.clear()
+            kept.append(write)
+
+    def close(self) -> None:
+        self._owner = 0
+
+    def _owned(self) -> _Job:
+        if not self._owner:
+            raise InvariantError("the ledger is not open")
+        entry = self._jobs[self._job]
+        if entry.owner != self._owner:
+            raise FencedError(f"job {self._job!r} was taken over by another owner; this one must stop")
+        return entry
+
+
+def _copied(positions: Positions) -> dict[str, dict[int, int]]:
+    return {source: dict(parts) for source, parts in positions.items()}
+
+
+def _check_next(committed: int, epoch: int) -> None:
+    if epoch != committed + 1:
+        raise InvariantError(f"epoch {epoch} was given to the ledger after epoch {committed}")

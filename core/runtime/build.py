@@ -1,0 +1,207 @@
+"""From a physical plan to running objects: connectors, steps wired to each other, operators with their shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from windrow.arrow_types import to_arrow_schema
+from windrow.errors import InvariantError
+from windrow.io.base import Sink, Source
+from windrow.operators.base import ShardState, StatefulOperator
+from windrow.operators.build import build_operator
+from windrow.plan import nodes
+from windrow.plan.expr import Expression
+from windrow.plan.physical import Physical
+from windrow.runtime import steps
+from windrow.runtime.resources import Resources
+from windrow.runtime.watermarks import Timeline
+
+
+@dataclass(slots=True)
+class SourceHead:
+    """A source with the steps its rows go through."""
+
+    number: int
+    source: Source
+    columns: tuple[str, ...]
+    ordered: bool
+    entry: steps.Step
+
+
+@dataclass(slots=True)
+class OperatorHead:
+    """A stateful operator with its shards, and the steps that its results go through."""
+
+    name: str
+    operator: StatefulOperator
+    shards: list[ShardState]
+    entry: steps.Step
+    timelines: list[Timeline]
+
+
+@dataclass(slots=True)
+class SinkEnd:
+    """A sink and the schema of its rows."""
+
+    sink: Sink
+    node: nodes.SinkNode
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """A job's running objects; operators stand after all that feeds them."""
+
+    sources: list[SourceHead] = field(default_factory=list)
+    operators: list[OperatorHead] = field(default_factory=list)
+    sinks: list[SinkEnd] = field(default_factory=list)
+    timelines: dict[str, Timeline] = field(default_factory=dict)  # by a name that is stable between builds
+    feeders: dict[str, list[str]] = field(default_factory=dict)  # timeline -> names of the heads whose rows pass it
+
+    def close(self) -> None:
+        for head in self.sources:
+            head.source.close()
+        for end in self.sinks:
+            end.sink.close()
+
+
+def build(plan: Physical, shards: int, resources: Resources) -> Pipeline:
+    """Make everything that `plan` names. Connectors are opened; nothing is read yet."""
+    return _Builder(plan, shards, resources).build()
+
+
+class _Builder:
+    def __init__(self, plan: Physical, shards: int, resources: Resources) -> None:
+        self._resources = resources
+        self._plan = plan
+        self._shards = shards
+        self._pipeline = Pipeline()
+        self._doors: dict[int, steps.Step] = {}  # node -> the step that its rows come out of
+        self._timelines: dict[int, Timeline] = {}
+
+    def build(self) -> Pipeline:
+        try:
+            for number, node in enumerate(self._plan.order):
+                self._doors[id(node)] = self._add(node, number)
+        except BaseException:
+            self._pipeline.close()
+            raise
+        return self._pipeline
+
+    def _add(self, node: nodes.Node, number: int) -> steps.Step:
+        match node:
+            case nodes.SourceNode():
+                return self._add_source(node)
+            case nodes.Aggregate():
+                return self._add_aggregate(node, number)
+            case nodes.Late():
+                return self._add_late(node, number)
+            case nodes.SinkNode():
+                return self._add_sink(node, number)
+        step = self._stateless(node, number)
+        for child in node.inputs:
+            self._doors[id(child)].after.append(step)
+        return step
+
+    def _stateless(self, node: nodes.Node, number: int) -> steps.Step:
+        needed = self._plan.needed[id(node)]
+        match node:
+            case nodes.Filter():
+                return steps.FilterStep(f"{number} filter", node.predicate)
+            case nodes.Project():
+                columns = [(name, expression) for name, expression in node.columns if name in needed]
+                return steps.ProjectStep(f"{number} {node.verb}", columns)
+            case nodes.MapBatches():
+                return steps.MapStep(f"{number} map_batches", node.function, node.kind, node.schema)
+            case nodes.Explode():
+                return steps.ExplodeStep(f"{number} explode", node.columns)
+            case nodes.Union():
+                return steps.PassStep(f"{number} union")
+            case nodes.Watermark():
+                return self._watermark(node, number)
+        raise InvariantError(f"no step for a plan node of type {type(node).__name__}")
+
+    def _watermark(self, node: nodes.Watermark, number: int) -> steps.Step:
+        name = f"{number} watermark"
+        timeline = Timeline(node.delay_us, node.idle_us)
+        self._timelines[id(node)] = timeline
+        self._pipeline.timelines[name] = timeline
+        self._pipeline.feeders[name] = self._feeders(node)
+        return steps.TimeStep(name, node.column, timeline)
+
+    def _feeders(self, node: nodes.Node) -> list[str]:
+        """The sources and operators that rows at `node` come from, without another operator in between."""
+        names: dict[str, None] = {}
+        pending = list(node.inputs)
+        while pending:
+            above = pending.pop()
+            if isinstance(above, nodes.SourceNode):
+                names[above.name] = None
+            elif isinstance(above, nodes.Aggregate):
+                names[self._plan.operator_name(above)] = None
+            else:
+                pending += above.inputs
+        return list(names)
+
+    def _add_source(self, node: nodes.SourceNode) -> steps.Step:
+        source: Source = node.make(self._resources)
+        source.name = node.name
+        entry = steps.PassStep(f"read {node.name}")
+        columns = self._plan.needed[id(node)]
+        self._pipeline.sources.append(
+            SourceHead(len(self._pipeline.sources), source, columns, id(node) in self._plan.ordered, entry)
+        )
+        return entry
+
+    def _add_aggregate(self, node: nodes.Aggregate, number: int) -> steps.Step:
+        before = self._doors[id(node.input)]
+        if node.arguments:
+            arguments = steps.ProjectStep(f"{number} arguments", node.arguments, keep=True)
+            before.after.append(arguments)
+            before = arguments
+        name = self._plan.operator_name(node)
+        operator = build_operator(node.aggregation, self._shards)
+        index = len(self._pipeline.operators)
+        door = steps.ExchangeStep(f"{number} prepare {name}", index, operator, self._shards)
+        before.after.append(door)
+        self._doors[-id(node)] = door  # late rows leave here
+        entry = self._result_entry(node, number, name)
+        timelines = [self._timelines[id(mark)] for mark in self._plan.watermarks[id(node)]]
+        shards = [operator.shard(shard) for shard in range(self._shards)]
+        self._pipeline.operators.append(OperatorHead(name, operator, shards, entry, timelines))
+        return entry
+
+    def _result_entry(self, node: nodes.Aggregate, number: int, name: str) -> steps.Step:
+        """Results of time windows have an event time: their window's last microsecond."""
+        chained = node.timed and any(isinstance(n, nodes.Aggregate) for n in self._downstream(node))
+        return (
+            steps.WindowTimeStep(f"{number} results {name}") if chained else steps.PassStep(f"{number} results {name}")
+        )
+
+    def _downstream(self, node: nodes.Node) -> list[nodes.Node]:
+        found: list[nodes.Node] = []
+        pending = list(self._plan.consumers.get(id(node), ()))
+        while pending:
+            below = pending.pop()
+            found.append(below)
+            if not isinstance(below, (nodes.Aggregate, nodes.Late)):
+                pending += self._plan.consumers.get(id(below), ())
+        return [n for n in found if not isinstance(n, nodes.Late)]
+
+    def _add_late(self, node: nodes.Late, number: int) -> steps.Step:
+        columns = [(name, _column(name)) for name in self._plan.needed[id(node)]]
+        step = steps.ProjectStep(f"{number} late", columns)
+        self._doors[-id(node.aggregate)].after.append(step)
+        return step
+
+    def _add_sink(self, node: nodes.SinkNode, number: int) -> steps.Step:
+        schema = to_arrow_schema(node.schema)
+        sink: Sink = node.make(self._resources, schema)
+        sink.name = node.name
+        step = steps.SinkStep(f"{number} write {node.name}", len(self._pipeline.sinks), schema)
+        self._pipeline.sinks.append(SinkEnd(sink, node))
+        self._doors[id(node.input)].after.append(step)
+        return step
+
+
+def _column(name: str) -> Expression:
+    return Expression(name, (name,), name, None)

@@ -1,0 +1,487 @@
+"""One job, running: plans an epoch, reads and shapes it, applies it to the shards, and hands it over for commit.
+
+    plan    fix the epoch: an offset range per partition
+    read    per partition: fetch, decode; then the stateless steps and partial aggregates; side by side
+    apply   per shard: take rows, advance the watermark, emit; side by side
+    stage   state deltas are taken; sinks and ledger get everything
+    commit  one atomic commit, in its own thread: while epoch n commits, epoch n + 1 is read and applied
+
+A failure anywhere throws the engine away; a new one starts from the last commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from windrow.batch import ORIGIN, origin_of
+from windrow.clock import Clock, SystemClock
+from windrow.config import Limits
+from windrow.errors import InvariantError
+from windrow.io.base import Fetched, Sink, TopicWrite
+from windrow.plan.physical import Physical
+from windrow.progress.decide import Complete, PartitionFacts, Redo, Resume, decide_next, decide_start
+from windrow.progress.faults import reach
+from windrow.progress.ledger import EpochCommit, Ledger, Ranges, Recovery, StateWrite
+from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
+from windrow.runtime.metrics import EpochReport, Tally
+from windrow.runtime.pace import Pace
+from windrow.runtime.resources import Resources
+from windrow.runtime.snapshots import SnapshotPolicy
+from windrow.runtime.steps import Task
+from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The epoch that is about to run."""
+
+    ranges: dict[str, dict[int, tuple[int, int]]]
+    last: bool
+
+
+@dataclass(slots=True)
+class _Read:
+    """What reading one partition's range gave."""
+
+    task: Task
+    rows: int = 0
+    bytes: int = 0
+    rejected: list[pa.RecordBatch] = field(default_factory=list)
+
+
+class Engine:
+    """Runs the epochs of one job. Used from one thread; `close` always, also after an error."""
+
+    def __init__(
+        self,
+        plan: Physical,
+        ledger: Ledger,
+        resources: Resources,
+        *,
+        job: str,
+        shards: int,
+        workers: int = 1,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        dead_letters: Sink | None = None,
+    ) -> None:
+        self.job = job
+        self.plan = plan
+        self.metrics = Tally()
+        self.epoch = 0
+        self.finished = False
+        self._ledger = ledger
+        self._resources = resources
+        self._shards = shards
+        self._workers = workers
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._dead_letters = dead_letters
+        self._pool = ThreadPoolExecutor(workers, "windrow-worker") if workers > 1 else None
+        self._committer = ThreadPoolExecutor(1, "windrow-commit")
+        self._pending: Future[EpochReport] | None = None
+        self.reports: list[EpochReport] = []
+        self._positions: dict[str, dict[int, int]] = {}
+        self._redo: Ranges | None = None
+        self._pace = Pace(self._limits)
+        self._snapshots = SnapshotPolicy()
+        self._closed_us: dict[str, int] = {}
+        self._pipeline: Pipeline | None = None
+
+    # -- start and end -------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take the job over, restore its state, and be ready for the next epoch."""
+        recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
+        reach("engine.opened")
+        self._pipeline = build(self.plan, self._shards, self._resources)
+        start = decide_start(
+            recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
+        )
+        self.epoch = recovery.epoch
+        if isinstance(start, (Resume, Redo)):
+            self._positions = {name: dict(offsets) for name, offsets in start.positions.items()}
+        if isinstance(start, Redo):
+            self._redo = start.ranges
+        self.finished = isinstance(start, Complete)
+        self._restore(recovery)
+        for end in self._all_sinks():
+            end.open(self.job, recovery.epoch)
+        reach("engine.restored")
+
+    def close(self) -> None:
+        """Let a commit in flight end, stop the threads, close the connectors and the ledger."""
+        self._committer.shutdown(wait=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        if self._pipeline is not None:
+            self._pipeline.close()
+        if self._dead_letters is not None:
+            self._dead_letters.close()
+        self._ledger.close()
+        self._resources.close()
+
+    def _restore(self, recovery: Recovery) -> None:
+        now = self._clock.now_us()
+        for name, saved in recovery.progress.get("timelines", {}).items():
+            if name in self.pipeline.timelines:
+                self.pipeline.timelines[name].restore(saved, now)
+        saved_state: dict[tuple[str, int], list[StateWrite]] = {}
+        for write in recovery.state:
+            saved_state.setdefault((write.operator, write.shard), []).append(write)
+        jobs = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
+
+        def restore(which: tuple[OperatorHead, int]) -> None:
+            head, shard = which
+            writes = saved_state.pop((head.name, shard), [])
+            if writes:
+                snapshot = writes[0].tables if writes[0].kind == "snapshot" else None
+                deltas = [write.tables for write in writes if write.kind == "delta"]
+                head.shards[shard].restore(snapshot, deltas)
+                self._snapshots.restored(head.name, shard, snapshot, deltas)
+
+        self._each(restore, jobs)
+        closed = recovery.progress.get("closed_us", {})
+        for head in self.pipeline.operators:
+            self._close(head, closed.get(head.name, BEFORE_TIME_US))
+        if saved_state:
+            raise InvariantError(f"saved state of {sorted(saved_state)} belongs to no operator of job {self.job!r}")
+
+    @property
+    def pipeline(self) -> Pipeline:
+        if self._pipeline is None:
+            raise InvariantError("the engine was used before open()")
+        return self._pipeline
+
+    # -- one epoch -----------------------------------------------------------------------------------------------
+
+    def step(self, *, wait_s: float = 0.0) -> bool:
+        """Run one epoch, its commit still in flight on return; False when nothing came within `wait_s`, or ever will.
+
+        The commit before is done when this returns True; `drain` waits for the one in flight. Reports are in `reports`.
+        """
+        if self.finished:
+            return False
+        planned = self._plan_epoch(wait_s)
+        if planned is None:
+            return False
+        self._run(planned)
+        return True
+
+    def drain(self) -> None:
+        """Wait for the commit in flight, and raise what it raised."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self.reports.append(pending.result())
+
+    def take_reports(self) -> list[EpochReport]:
+        """The reports of the epochs that were committed since the last call."""
+        reports, self.reports = self.reports, []
+        return reports
+
+    def _run(self, planned: _Plan) -> None:
+        begun = time.perf_counter()
+        self._pace.begin()
+        self.epoch += 1
+        reach("epoch.planned")
+        if any(sink.guarantee != "exactly-once" for sink in self._all_sinks()):
+            self.drain()  # the ledger is used by one thread at a time
+            self._ledger.write_ahead(self.epoch, planned.ranges)
+            reach("epoch.written_ahead")
+        tasks, rejected, rows, size = self._read(planned)
+        reach("epoch.read")
+        sink_rows, tasks = self._apply(tasks, planned.last)
+        reach("epoch.applied")
+        state = self._take_state()
+        reach("epoch.state_taken")
+        for name, parts in planned.ranges.items():
+            self._positions.setdefault(name, {}).update({part: end for part, (_, end) in parts.items()})
+        late = 0
+        for task in tasks:
+            self.metrics.merge(task.tally)
+            late += task.late_rows
+        report = EpochReport(
+            epoch=self.epoch,
+            rows=rows,
+            bytes=size,
+            rows_out=sum(batch.num_rows for batches in sink_rows for batch in batches),
+            late_rows=late,
+            rejected_rows=sum(batch.num_rows for batch in rejected),
+            seconds=time.perf_counter() - begun,
+            commit_seconds=0.0,
+            watermark_us=self._watermark(),
+            lag=self._lag(),
+            state_bytes=sum(shard.nbytes for head in self.pipeline.operators for shard in head.shards),
+            finished=planned.last,
+        )
+        self.finished = planned.last
+        self._pace.took(rows, report.seconds)
+        commit = EpochCommit(self.epoch, _copy(self._positions), self._progress(), state)
+        self.drain()
+        self._pending = self._committer.submit(self._commit, commit, sink_rows, rejected, report)
+
+    def _commit(
+        self,
+        commit: EpochCommit,
+        sink_rows: Sequence[Sequence[pa.RecordBatch]],
+        rejected: Sequence[pa.RecordBatch],
+        report: EpochReport,
+    ) -> EpochReport:
+        begun = time.perf_counter()
+        outputs: list[TopicWrite] = []
+        reach("commit.begin")
+        for end, batches in zip(self.pipeline.sinks, sink_rows, strict=True):
+            outputs += end.sink.stage(commit.epoch, batches)
+        if self._dead_letters is not None:
+            outputs += self._dead_letters.stage(commit.epoch, rejected)
+        reach("commit.staged")
+        whole = EpochCommit(commit.epoch, commit.positions, commit.progress, commit.state, outputs)
+        self._ledger.commit(whole)
+        reach("commit.committed")
+        for sink in self._all_sinks():
+            sink.publish(commit.epoch)
+        reach("commit.published")
+        report.commit_seconds = time.perf_counter() - begun
+        self.metrics.add("commit", report.rows_out, int(report.commit_seconds * 1e9))
+        return report
+
+    # -- plan ----------------------------------------------------------------------------------------------------
+
+    def _plan_epoch(self, wait_s: float) -> _Plan | None:
+        if self._redo is not None:
+            ranges = {name: dict(parts) for name, parts in self._redo.items()}
+            self._redo = None
+            facts = self._facts(ranges)
+            return _Plan(ranges, decide_next(facts, self._all_bounded()) == "last")
+        deadline = time.monotonic() + wait_s
+        while True:
+            ranges = self._offer()
+            decision = decide_next(self._facts(ranges), self._all_bounded())
+            if decision == "last" or (decision == "run" and not self._pace.hold(_rows(ranges))):
+                return _Plan(ranges, decision == "last")
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return _Plan(ranges, False) if decision == "run" else None
+            self.wait(remaining if decision == "wait" else min(remaining, self._pace.pause_s()))
+
+    def _offer(self) -> dict[str, dict[int, tuple[int, int]]]:
+        """What each partition could give to the next epoch, within the epoch's bounds."""
+        ranges: dict[str, dict[int, tuple[int, int]]] = {}
+        partitions = [(head, part) for head in self.pipeline.sources for part in head.source.partitions()]
+        max_rows, max_bytes = self._pace.share(len(partitions))
+        for head, partition in partitions:
+            known = self._positions.setdefault(head.source.name, {})
+            if partition not in known:
+                known[partition] = head.source.start_offset(partition)
+            start = known[partition]
+            end = head.source.plan(partition, start, max_rows, max_bytes)
+            ranges.setdefault(head.source.name, {})[partition] = (start, end)
+        return ranges
+
+    def _facts(self, ranges: Ranges) -> dict[tuple[str, int], PartitionFacts]:
+        facts = {}
+        for head in self.pipeline.sources:
+            source = head.source
+            for partition in source.partitions():
+                start, end = ranges.get(source.name, {}).get(partition, (0, 0))
+                facts[source.name, partition] = PartitionFacts(start, end, source.end_offset(partition), source.bounded)
+        return facts
+
+    def _all_bounded(self) -> bool:
+        return all(head.source.bounded for head in self.pipeline.sources)
+
+    def wait(self, seconds: float) -> None:
+        """Return when a source may have more, or after `seconds`."""
+        sources = self.pipeline.sources
+        sources[0].source.wait(min(seconds, 0.05 if len(sources) > 1 else seconds))
+
+    def caught_up(self) -> bool:
+        """True when every partition has been read to the end that it has now."""
+        return self._lag() == 0
+
+    def _lag(self) -> int:
+        lag = 0
+        for head in self.pipeline.sources:
+            known = self._positions.get(head.source.name, {})
+            for partition in head.source.partitions():
+                lag += max(0, head.source.end_offset(partition) - known.get(partition, 0))
+        return lag
+
+    # -- read and apply ------------------------------------------------------------------------------------------
+
+    def _read(self, planned: _Plan) -> tuple[list[Task], list[pa.RecordBatch], int, int]:
+        now = self._clock.now_us()
+        self._register_clocks(now)
+        work = [
+            (head, partition, start, end)
+            for head in self.pipeline.sources
+            for partition, (start, end) in planned.ranges.get(head.source.name, {}).items()
+            if end > start
+        ]
+        results = self._each(lambda item: self._read_partition(*item, now), work)
+        self._mark_ended(planned)
+        rejected = [batch for read in results for batch in read.rejected]
+        return [read.task for read in results], rejected, sum(r.rows for r in results), sum(r.bytes for r in results)
+
+    def _read_partition(self, head: SourceHead, partition: int, start: int, end: int, now_us: int) -> _Read:
+        task = Task(f"{head.source.name}/{partition}", now_us)
+        read = _Read(task)
+        pieces = head.source.read(partition, start, end, head.columns)
+        while True:
+            begun = time.perf_counter_ns()
+            piece = next(pieces, None)
+            if piece is None:
+                break
+            name = f"decode {head.source.name}"
+            task.tally.add(name, piece.data.num_rows, time.perf_counter_ns() - begun, piece.input_bytes)
+            read.bytes += piece.input_bytes
+            read.rows += piece.data.num_rows
+            if piece.rejected is not None and piece.rejected.num_rows:
+                read.rejected.append(piece.rejected)
+                read.rows += piece.rejected.num_rows
+            if piece.data.num_rows:
+                head.entry.run(_with_origin(piece, head.number, partition) if head.ordered else piece.data, task)
+        return read
+
+    def _register_clocks(self, now_us: int) -> None:
+        """A partition that has not spoken yet holds the watermark too, so its clock must be there."""
+        for name, timeline in self.pipeline.timelines.items():
+            feeders = self.pipeline.feeders[name]
+            for head in self.pipeline.sources:
+                if head.source.name in feeders:
+                    for partition in head.source.partitions():
+                        timeline.clock(f"{head.source.name}/{partition}", now_us)
+            for operator in self.pipeline.operators:
+                if operator.name in feeders:
+                    for shard in range(self._shards):
+                        timeline.clock(f"{operator.name}/{shard}", now_us)
+
+    def _mark_ended(self, planned: _Plan) -> None:
+        for (name, partition), facts in self._facts(planned.ranges).items():
+            if facts.bounded and facts.at_end:
+                for timeline in self.pipeline.timelines.values():
+                    clock = timeline.clocks.get(f"{name}/{partition}")
+                    if clock is not None:
+                        clock.ended = True
+
+    def _apply(self, tasks: list[Task], last: bool) -> tuple[list[list[pa.RecordBatch]], list[Task]]:
+        now = self._clock.now_us()
+        every = list(tasks)
+        for index, head in enumerate(self.pipeline.operators):
+            for timeline in self.pipeline.timelines.values():
+                timeline.settle(now, last)
+            watermark = self._watermark_of(head, last)
+            doors = [task.to_shards[index] for task in every if index in task.to_shards]
+            made = self._each(partial(self._apply_shard, head, doors, watermark), range(self._shards))
+            self._close(head, watermark)
+            every += made
+        for timeline in self.pipeline.timelines.values():
+            timeline.settle(now, last)
+        rows: list[list[pa.RecordBatch]] = [[] for _ in self.pipeline.sinks]
+        for task in every:
+            for sink, batches in task.to_sinks.items():
+                rows[sink] += batches
+        return rows, every
+
+    def _apply_shard(
+        self, head: OperatorHead, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int, shard: int
+    ) -> Task:
+        task = Task(f"{head.name}/{shard}", self._clock.now_us())
+        state = head.shards[shard]
+        rows = 0
+        with task.tally.timed(f"apply {head.name}"):
+            for door in doors:
+                for piece in door[shard]:
+                    rows += piece.num_rows
+                    state.process(piece)
+        with task.tally.timed(f"advance {head.name}", rows):
+            emitted = state.advance(watermark)
+        for batch in emitted:
+            if batch.num_rows:
+                head.entry.run(batch, task)
+        return task
+
+    def _close(self, head: OperatorHead, watermark_us: int) -> None:
+        """Windows up to here are closed: what still comes for them is late."""
+        self._closed_us[head.name] = watermark_us
+        head.operator.close_until(watermark_us)
+
+    def _watermark_of(self, head: OperatorHead, last: bool) -> int:
+        if last:
+            return END_OF_TIME_US
+        return min((timeline.watermark_us for timeline in head.timelines), default=BEFORE_TIME_US)
+
+    def _watermark(self) -> int:
+        return min((t.watermark_us for t in self.pipeline.timelines.values()), default=BEFORE_TIME_US)
+
+    # -- state and commit ----------------------------------------------------------------------------------------
+
+    def _take_state(self) -> list[StateWrite]:
+        if not self._ledger.keeps_state:
+            return []
+        work = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
+
+        def take(which: tuple[OperatorHead, int]) -> StateWrite | None:
+            head, shard = which
+            return self._snapshots.take(head.name, shard, head.shards[shard])
+
+        with self.metrics.timed("take state"):
+            return [write for write in self._each(take, work) if write is not None]
+
+    def _progress(self) -> Mapping[str, object]:
+        return {
+            "timelines": {name: timeline.save() for name, timeline in self.pipeline.timelines.items()},
+            "closed_us": dict(self._closed_us),
+            "finished": self.finished,
+        }
+
+    def settle(self) -> bool:
+        """No event has come: if time alone has moved a watermark (idle partitions), run an epoch without input."""
+        if self.finished:
+            return False
+        self.drain()
+        now = self._clock.now_us()
+        self._register_clocks(now)
+        for timeline in self.pipeline.timelines.values():
+            timeline.settle(now, False)
+        if any(self._watermark_of(head, False) > self._closed_us[head.name] for head in self.pipeline.operators):
+            self._run(_Plan({}, False))
+            return True
+        return False
+
+    def _all_sinks(self) -> list[Sink]:
+        sinks = [end.sink for end in self.pipeline.sinks]
+        return [*sinks, self._dead_letters] if self._dead_letters is not None else sinks
+
+    def _each(self, action: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`action` of every item, on the worker threads when there are several; results in the order of `items`."""
+        if self._pool is None or len(items) < 2:
+            return [action(item) for item in items]
+        return list(self._pool.map(action, items))
+
+
+def _with_origin(piece: Fetched, source: int, partition: int) -> pa.RecordBatch:
+    if piece.offsets is None:
+        offsets = np.arange(piece.first_offset, piece.first_offset + piece.data.num_rows, dtype=np.int64)
+    else:
+        offsets = piece.offsets.to_numpy(zero_copy_only=False)
+    return piece.data.append_column(ORIGIN, pa.array(offsets + origin_of(source * 1_024 + partition, 0)))
+
+
+def _rows(ranges: Ranges) -> int:
+    return sum(end - start for parts in ranges.values() for start, end in parts.values())
+
+
+def _copy(positions: Mapping[str, Mapping[int, int]]) -> dict[str, dict[int, int]]:
+    return {name: dict(offsets) for name, offsets in positions.items()}

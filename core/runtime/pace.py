@@ -1,0 +1,43 @@
+"""How much to take into the next epoch, and when to start it."""
+
+from __future__ import annotations
+
+import time
+
+from windrow.config import Limits
+
+_LEAST_ROWS = 10_000
+
+
+class Pace:
+    """Keeps epochs within the limits: in rows and bytes by what it offers, in time by what the last ones took."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._rows = limits.epoch_rows
+        self._started = 0.0
+
+    def share(self, partitions: int) -> tuple[int, int]:
+        """Most rows and bytes that each of `partitions` may give to the next epoch."""
+        parts = max(partitions, 1)
+        return max(self._rows // parts, 1), max(self._limits.epoch_bytes // parts, 1)
+
+    def hold(self, rows: int) -> bool:
+        """Whether to wait for more events before starting an epoch with so few `rows`."""
+        return rows < self._rows // 10 and self.pause_s() > 0
+
+    def pause_s(self) -> float:
+        """Seconds until a small epoch may start."""
+        return self._started + self._limits.interval_ms / 1e3 - time.monotonic()
+
+    def begin(self) -> None:
+        self._started = time.monotonic()
+
+    def took(self, rows: int, seconds: float) -> None:
+        """Learn from a finished epoch: offer as many rows as fit the time an epoch should take."""
+        if rows < _LEAST_ROWS or seconds <= 0:
+            return
+        fitting = int(rows / seconds * self._limits.epoch_ms / 1e3)
+        self._rows = max(
+            min(self._limits.epoch_rows, (self._rows + fitting) // 2), min(_LEAST_ROWS, self._limits.epoch_rows)
+        )

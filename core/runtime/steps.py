@@ -1,0 +1,225 @@
+"""Steps without state as they run: each takes a batch, does its part, and hands the result to the steps after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from windrow import expressions
+from windrow.arrow_types import to_arrow_schema
+from windrow.batch import TIME, WATERMARK, is_hidden, view
+from windrow.datatypes import Schema
+from windrow.errors import PlanError, RecordError
+from windrow.kernels.watermark import watermark_before, watermark_scan
+from windrow.operators.base import StatefulOperator
+from windrow.plan.expr import Expression
+from windrow.runtime.exchange import split
+from windrow.runtime.metrics import Tally
+from windrow.runtime.watermarks import Timeline
+
+
+@dataclass(slots=True)
+class Task:
+    """What one partition (or shard) makes in one epoch. Touched by one thread at a time."""
+
+    name: str  # "source/partition" or "operator/shard"
+    now_us: int
+    to_sinks: dict[int, list[pa.RecordBatch]] = field(default_factory=dict)
+    to_shards: dict[int, list[list[pa.RecordBatch]]] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    late_rows: int = 0
+
+
+class Step:
+    """Base of all steps: times itself, and passes rows on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.after: list[Step] = []
+
+    def run(self, batch: pa.RecordBatch, task: Task) -> None:
+        start = time.perf_counter_ns()
+        out = self.apply(batch, task)
+        task.tally.add(self.name, batch.num_rows, time.perf_counter_ns() - start)
+        if out is not None and out.num_rows:
+            for step in self.after:
+                step.run(out, task)
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        raise AssertionError("a step must say what it does")
+
+
+class FilterStep(Step):
+    """Keeps the rows for which the predicate is true."""
+
+    def __init__(self, name: str, predicate: Expression) -> None:
+        super().__init__(name)
+        self._predicate = predicate
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        mask = expressions.predicate_mask(batch, self._predicate)
+        kept = mask.true_count
+        if kept == batch.num_rows:
+            return batch
+        return batch.filter(mask) if kept else None
+
+
+class ProjectStep(Step):
+    """Gives these columns (hidden ones pass through)."""
+
+    def __init__(self, name: str, columns: Sequence[tuple[str, Expression]], *, keep: bool = False) -> None:
+        super().__init__(name)
+        self._columns = list(columns)
+        self._keep = keep  # keep the visible columns there are as well
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        values = expressions.evaluate(batch, [expression for _, expression in self._columns])
+        arrays = dict(zip((name for name, _ in self._columns), values, strict=True))
+        for name in batch.schema.names:
+            if (self._keep or is_hidden(name)) and name not in arrays:
+                arrays[name] = batch.column(name)
+        return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+
+
+class MapStep(Step):
+    """Calls the user's function and checks what it gives."""
+
+    def __init__(self, name: str, function: Callable[[Any], Any], kind: str, schema: Schema) -> None:
+        super().__init__(name)
+        self._function = function
+        self._kind = kind
+        self._schema = to_arrow_schema(schema)
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        given = self._convert(batch.select(expressions.visible_names(batch)))
+        result = expressions.as_record_batch(self._function(given))
+        missing = [name for name in self._schema.names if name not in result.schema.names]
+        if missing:
+            raise PlanError(
+                f"{self.name}: the function gave columns {result.schema.names}, without {missing}; "
+                "say what it gives with map_batches(..., schema=...)"
+            )
+        return expressions.cast_batch(result, self._schema, self.name)
+
+    def _convert(self, batch: pa.RecordBatch) -> Any:
+        if self._kind == "polars":
+            return expressions.to_polars(batch)
+        if self._kind == "numpy":
+            return {n: c.to_numpy(zero_copy_only=False) for n, c in zip(batch.schema.names, batch.columns, strict=True)}
+        return batch
+
+
+class ExplodeStep(Step):
+    """One row for each element of list columns."""
+
+    def __init__(self, name: str, columns: tuple[str, ...]) -> None:
+        super().__init__(name)
+        self._columns = columns
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        return expressions.explode(batch, self._columns)
+
+
+class PassStep(Step):
+    """Where streams meet (union), or rows come back from an operator: hands on what it gets."""
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        return batch
+
+
+class TimeStep(Step):
+    """Takes event time from a column and keeps the partition's clock."""
+
+    def __init__(self, name: str, column: str, timeline: Timeline) -> None:
+        super().__init__(name)
+        self._column = column
+        self._timeline = timeline
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        times = event_times(batch, self._column, self.name, task.name)
+        values = view(times, np.int64)
+        clock = self._timeline.clock(task.name, task.now_us)
+        clock.seen_us = task.now_us
+        newest = np.empty(1, np.int64)
+        behind = watermark_scan(values, self._timeline.delay_us, clock.highest_us, newest)
+        timed = _with_column(_without(batch, WATERMARK), TIME, times)
+        if behind:
+            marks = np.empty(len(values), np.int64)
+            watermark_before(values, self._timeline.delay_us, clock.highest_us, marks)
+            timed = _with_column(timed, WATERMARK, pa.array(marks))
+        clock.highest_us = int(newest[0])
+        return timed
+
+
+class WindowTimeStep(Step):
+    """Gives the results of windows an event time: the last microsecond of the window."""
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        ends = view(batch.column("window_end"), np.int64)
+        return _with_column(batch, TIME, pa.array(ends - 1))
+
+
+class ExchangeStep(Step):
+    """The door to a stateful operator: prepares rows, deals them out to its shards, and passes late ones on."""
+
+    def __init__(self, name: str, index: int, operator: StatefulOperator, shards: int) -> None:
+        super().__init__(name)
+        self._index = index
+        self._operator = operator
+        self._shards = shards
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        prepared = self._operator.prepare(batch)
+        if prepared.data is not None and prepared.data.num_rows:
+            doors = task.to_shards.get(self._index)
+            if doors is None:
+                doors = task.to_shards[self._index] = [[] for _ in range(self._shards)]
+            for door, part in zip(doors, split(prepared.data, self._operator.keys, self._shards), strict=True):
+                if part is not None:
+                    door.append(part)
+        if prepared.late is None:
+            return None
+        task.late_rows += prepared.late.num_rows
+        return prepared.late
+
+
+class SinkStep(Step):
+    """The end: collects the rows for a sink."""
+
+    def __init__(self, name: str, index: int, schema: pa.Schema) -> None:
+        super().__init__(name)
+        self._index = index
+        self._schema = schema
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        task.to_sinks.setdefault(self._index, []).append(expressions.cast_batch(batch, self._schema, self.name))
+        return None
+
+
+def event_times(batch: pa.RecordBatch, column: str, step: str, place: str) -> pa.Array:
+    """A timestamp column as int64 microseconds; zero-copy when it is ``timestamp[us]``."""
+    values = batch.column(column)
+    if values.null_count:
+        raise RecordError(
+            f"{step}: {values.null_count} events of {place} have no event time (column {column!r} is null); filter "
+            "them out before .watermark(), or declare the field required so that the source's on_error applies"
+        )
+    if values.type.id != pa.types.lib.Type_TIMESTAMP or values.type.unit != "us":
+        values = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False)
+    return values.view(pa.int64())
+
+
+def _with_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
+    position = batch.schema.get_field_index(name)
+    if position >= 0:
+        return batch.set_column(position, name, values)
+    return batch.append_column(name, values)
+
+
+def _without(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    return batch.drop_columns([name]) if name in batch.schema.names else batch

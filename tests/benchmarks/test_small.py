@@ -1,0 +1,90 @@
+"""Every benchmark at a hundredth of its size, so that none can rot (law: the same input gives the same checksum)."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import harness, machine, runner
+
+SCALE = 0.01
+ROOT = Path(__file__).parents[2]
+KEYS = [
+    *("name", "variant", "events", "bytes", "seconds", "events_per_s", "cores", "workers", "rss_mb", "checksum"),
+    *("scale", "versions", "machine", "extra"),
+]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", sorted(runner.load_all()))
+def test_benchmark_gives_sane_figures_and_the_same_checksum_again(name: str) -> None:
+    benchmark = harness.registry[name]
+    first, second = benchmark.run(SCALE), benchmark.run(SCALE)
+    assert first, "a benchmark measures something"
+    assert [(m.variant, m.checksum, m.events) for m in first] == [(m.variant, m.checksum, m.events) for m in second]
+    assert len({m.variant for m in first}) == len(first), "variants have different names"
+    for measured in first:
+        assert measured.checksum, "a checksum that depends on every result"
+        assert measured.events > 0 and measured.bytes >= 0
+        assert 0 < measured.seconds < math.inf
+        assert 1 <= measured.workers <= benchmark.workers
+        json.dumps(dict(measured.extra))
+
+
+def test_every_benchmark_says_what_it_measures() -> None:
+    for benchmark in harness.registry.values():
+        assert benchmark.what and benchmark.run.__doc__, f"{benchmark.name} has no description"
+
+
+def test_run_prints_one_json_object_a_line_with_all_keys() -> None:
+    done = command("run", "start", "--scale", "0.1", "--json", "--pin")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["variant"] for line in lines] == ["python alone", "import windrow", "windrow --help"]
+    for line in lines:
+        assert list(line) == KEYS
+        assert line["cores"] == 1, "--pin leaves one core to a benchmark with one worker"
+        assert 1 < line["rss_mb"] < 4_000
+        assert set(line["versions"]) == {"python", "numba", "numpy", "pyarrow", "polars", "windrow"}
+
+
+def test_run_prints_a_table_for_people() -> None:
+    done = command("run", "start", "--scale", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert "import windrow" in done.stdout and "peak MB" in done.stdout
+
+
+def test_list_names_every_benchmark() -> None:
+    done = command("list", "--json")
+    assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == sorted(runner.load_all())
+    assert "start" in command("list").stdout
+
+
+def test_unknown_name_says_what_there_is() -> None:
+    done = command("run", "no_such_thing")
+    assert done.returncode == 1
+    assert "no benchmark no_such_thing; there are: " in done.stderr and "start" in done.stderr
+
+
+def test_a_failing_benchmark_fails_the_run_and_names_itself() -> None:
+    failing = harness.Benchmark("no_such_thing", "fails", lambda _scale: [], ())
+    with pytest.raises(runner.BenchmarkError, match="no_such_thing ended with exit code 1"):
+        runner.run_apart(failing, SCALE, pin=False)
+
+
+def test_peak_memory_is_that_of_this_process_alone() -> None:
+    big = bytearray(200_000_000)
+    command_ = [sys.executable, "-c", "from benchmarks import machine; print(machine.peak_rss_mb())"]
+    child = subprocess.run(command_, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert machine.peak_rss_mb() > len(big) / 1e6
+    assert float(child.stdout) < 100

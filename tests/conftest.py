@@ -1,0 +1,44 @@
+"""What all tests share: one polars thread, no deadlines, and skipped tests that fail the run where asked."""
+
+from __future__ import annotations
+
+import os
+
+# Tests run in as many processes as there are cores. Set before polars is imported: it sizes its pool then.
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
+import pytest
+from hypothesis import settings
+
+# The machine is shared: a slow example says nothing. print_blob lets a failure from CI be repeated anywhere.
+settings.register_profile("windrow", deadline=None, max_examples=50, print_blob=True)
+settings.load_profile("windrow")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fail-on-skip", action="store_true", help="a skipped or xfailed test fails the run")
+
+
+def _left_out(config: pytest.Config) -> list[str]:
+    """Tests that did not say yes or no, each with its reason."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if not config.getoption("--fail-on-skip") or reporter is None:
+        return []
+    lines = []
+    for report in [*reporter.stats.get("skipped", []), *reporter.stats.get("xfailed", [])]:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", "")
+        lines.append(f"{report.nodeid}: {reason}")
+    return lines
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _left_out(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = _left_out(config)
+    if left_out:
+        terminalreporter.section("failed: tests left out", red=True)
+        for line in left_out:
+            terminalreporter.line(line)

@@ -1,0 +1,30 @@
+"""Oracle tests: the watermark kernels against plain Python."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.oracles import watermark as oracle
+from windrow.kernels import watermark
+
+times = st.lists(st.integers(-1_000, 1_000), max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(times, st.integers(0, 200), st.integers(-1_000, 1_000))
+def test_scan_counts_events_behind_their_own_watermark(values, delay, highest):
+    newest = np.zeros(1, np.int64)
+
+    behind = watermark.watermark_scan(np.array(values, np.int64), delay, highest, newest)
+
+    assert (behind, int(newest[0])) == oracle.watermark_scan(values, delay, highest)
+
+
+@settings(max_examples=60, deadline=None)
+@given(times, st.integers(0, 200), st.integers(-1_000, 1_000))
+def test_before_gives_the_watermark_that_each_event_met(values, delay, highest):
+    marks = np.zeros(len(values), np.int64)
+
+    newest = watermark.watermark_before(np.array(values, np.int64), delay, highest, marks)
+
+    assert (marks.tolist(), newest) == oracle.watermark_before(values, delay, highest)
