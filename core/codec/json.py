@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_schema
 from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, UInt64s
+from windrow.codec.base import Decoded, Rejected
 from windrow.codec.json_program import Program, WantedField, field_table, program
 from windrow.codec.json_reasons import document_reason, field_reason
 from windrow.datatypes import Schema
@@ -32,26 +32,6 @@ _MARGIN = 1.125
 _BLOCK = 64
 
 _powers = functools.cache(powers_of_five)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Rows that were not decoded: `rows` (int64, ascending); for each the field (None: the document) and the reason."""
-
-    rows: Int64s
-    fields: tuple[str | None, ...]
-    reasons: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The good rows in order, and what became of the others."""
-
-    data: pa.RecordBatch
-    rejected: Rejected
 
 
 class JsonDecoder:

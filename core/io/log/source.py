@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema
+from windrow.codec.base import Decoder, DecoderFactory, Rejected
 from windrow.datatypes import INT64, Field, Schema
 from windrow.errors import PlanError, RecordError
 from windrow.io.base import REJECTED, Fetched, OnError
@@ -27,32 +28,6 @@ PIECE_ROWS = 65_536
 _SMALL_ROWS = 8_192  # chunks below this are joined: a decoder's cost per call would show
 _PREVIEW_BYTES = 120
 
-
-class Decoded(Protocol):
-    """What a decoder makes of a column of bytes.
-
-    `rejected`: the row numbers of bad values, each with field and reason; `data`: the good rows (or all of them, with
-    anything in the bad ones).
-    """
-
-    @property
-    def data(self) -> pa.RecordBatch: ...
-    @property
-    def rejected(self) -> Sequence[int]: ...
-    @property
-    def fields(self) -> Sequence[str | None]: ...
-    @property
-    def reasons(self) -> Sequence[str]: ...
-
-
-class Decoder(Protocol):
-    """Bytes to columns; used by one thread at a time."""
-
-    def decode(self, values: pa.Array) -> Decoded: ...
-
-
-#: Columns that are needed -> a decoder of them.
-DecoderFactory = Callable[[tuple[str, ...]], Decoder]
 
 _RECORD_FIELDS = {
     "key": pa.field("key", pa.binary()),
@@ -224,20 +199,19 @@ class LogSource:
         columns: tuple[str, ...], need: _Need,
     ) -> Fetched:  # fmt: skip
         decoded = decoder.decode(batch.column("value"))
-        bad = np.asarray(decoded.rejected, np.int64)
+        bad = decoded.rejected.rows
         offsets = _offsets(first_offset, batch)
         if not len(bad):
             data = _assembled(batch.num_rows, columns, need, decoded.data, batch, partition, offsets)
             return Fetched(data, first_offset, input_bytes)
-        rejected = _rejected(self._topic, partition, first_offset, batch, bad, decoded)
+        rejected = _rejected(self._topic, partition, first_offset, batch, decoded.rejected)
         if self._on_error == "fail":
             raise _record_error(rejected, self.name)
         good = np.ones(batch.num_rows, bool)
         good[bad] = False
         keep = pa.array(good)
         rows, offsets = batch.filter(keep), offsets.filter(keep)
-        good_data = decoded.data if decoded.data.num_rows == rows.num_rows else decoded.data.filter(keep)
-        data = _assembled(rows.num_rows, columns, need, good_data, rows, partition, offsets)
+        data = _assembled(rows.num_rows, columns, need, decoded.data, rows, partition, offsets)
         return Fetched(data, first_offset, input_bytes, offsets, rejected)
 
 
@@ -278,20 +252,20 @@ def _record_field(what: str, column: str) -> Field:
 
 
 def _rejected(
-    topic: TopicInfo, partition: int, first_offset: int, batch: pa.RecordBatch, bad: np.ndarray, decoded: Decoded
+    topic: TopicInfo, partition: int, first_offset: int, batch: pa.RecordBatch, bad: Rejected
 ) -> pa.RecordBatch:
-    rows = pa.array(bad)
+    rows = pa.array(bad.rows)
     count = len(bad)
     return pa.RecordBatch.from_arrays(
         [
             pa.array([topic.name] * count, pa.string()),
             pa.array(np.full(count, partition, np.int64)),
-            pa.array(bad + first_offset),
+            pa.array(bad.rows + first_offset),
             batch.column("timestamp").take(rows),
             batch.column("key").take(rows),
             batch.column("value").take(rows),
-            pa.array(decoded.fields, pa.string()),
-            pa.array(decoded.reasons, pa.string()),
+            pa.array(bad.fields, pa.string()),
+            pa.array(bad.reasons, pa.string()),
         ],
         schema=REJECTED,
     )
