@@ -16,7 +16,7 @@ from tests.operators.driver import Cut, Result, run, with_watermarks
 from tests.operators.recompute import by_time, compute, grouped, rows_of
 from windrow.batch import ORIGIN, TIME, WATERMARK, origin_of
 from windrow.plan.window import Aggregate, Aggregation, Window
-from windrow.schema import BOOL, FLOAT64, INT64, STRING, DataType
+from windrow.datatypes import BOOL, FLOAT64, INT64, STRING, DataType
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WINDOWS = [
