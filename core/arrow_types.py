@@ -42,6 +42,7 @@ def from_arrow_type(type_: pa.DataType) -> DataType:
 
 
 def to_arrow_type(type_: DataType) -> pa.DataType:
+    """The Arrow type of that name; raises `PlanError` when there is none."""
     known = _KNOWN.get(type_.name)
     if known is not None:
         return known

@@ -12,6 +12,8 @@ underscores and which never reach a sink:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -26,6 +28,9 @@ Int32s = npt.NDArray[np.int32]
 UInt64s = npt.NDArray[np.uint64]
 Float64s = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
+
+#: State of one operator in one shard, by table name.
+Tables = Mapping[str, pa.RecordBatch]
 
 #: What kernels take for "no value is null".
 ALL_VALID: Bytes = np.empty(0, np.uint8)

@@ -30,14 +30,19 @@ for command in (run, explain, demo, warmup, version):
     app.command()(command)
 
 
-@app.callback()
-def windrow(
-    show_version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False,
-) -> None:
-    """A columnar micro-batch stream engine: events in, Arrow batches all the way, exactly-once results."""
-    if show_version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def windrow(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """A columnar micro-batch stream engine: events in, Arrow batches all the way, exactly-once results."""
 
 
 def _attach_log() -> None:

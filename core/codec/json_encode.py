@@ -24,6 +24,7 @@ values.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -90,7 +91,6 @@ class JsonEncoder:
         opened = [prefix + b"{" + keys[0], *(b"," + key for key in keys[1:])] if keys else []
         self._keys = [np.frombuffer(key, np.uint8) for key in opened]
         self._end = np.frombuffer((b"}" if keys else prefix + b"{}") + suffix, np.uint8)
-        self._fixed_bytes = sum(key.size for key in self._keys) + self._end.size
 
     def encode(self, batch: pa.RecordBatch) -> pa.Array:
         """One document a row, as a binary array without nulls.
@@ -98,14 +98,61 @@ class JsonEncoder:
         Raises `RecordError` for a date outside the years 0 to 9999 and when the documents together exceed 2 GiB, and
         `PlanError` for a batch of another schema.
         """
+        return self.prepare(batch).documents()
+
+    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+        """The sizes of the documents, ready to be written: for a caller that decides where each goes."""
         if batch.schema.names != self.schema.names or batch.schema.types != self.schema.types:
             raise PlanError(f"the encoder was made for the columns {self.schema}, the batch has {batch.schema}")
         columns = [
             _column(column, name, self._sql) for name, column in zip(self.schema.names, batch.columns, strict=True)
         ]
-        keys = [*self._keys, self._end]
         columns.append(_Column(kernels.LITERAL))
-        return _assemble(columns, keys, batch.num_rows, self._fixed_bytes)
+        return Prepared([*self._keys, self._end], columns, batch.num_rows)
+
+
+class Prepared:
+    """Documents of known sizes (int64, bytes) that are still to be written."""
+
+    def __init__(self, keys: list[Bytes], columns: list[_Column], rows: int) -> None:
+        self._keys = keys
+        self._columns = columns
+        self.sizes: Int64s = np.full(rows, sum(key.size for key in keys), np.int64)
+        for column in columns:
+            if column.kind != kernels.LITERAL:
+                column.sizes(self.sizes)
+
+    def write(self, starts: npt.NDArray[np.integer], out: Bytes) -> None:
+        """Write document i at ``out[starts[i]:]``, block by block, within a block column by column."""
+        for start in range(0, starts.size, BLOCK_ROWS):
+            end = min(start + BLOCK_ROWS, starts.size)
+            cursors = starts[start:end].astype(np.int64)
+            for key, column in zip(self._keys, self._columns, strict=True):
+                column.write(key, start, end, cursors, out)
+
+    def documents(self) -> pa.Array:
+        return merge_documents([(self, slice(None))])
+
+
+def merge_documents(parts: Sequence[tuple[Prepared, slice | Int64s]]) -> pa.Array:
+    """The documents of several batches as one binary array: for each part, which rows of the result are its own.
+
+    Raises `RecordError` when they exceed what 32-bit offsets can say.
+    """
+    rows = sum(part.sizes.size for part, _ in parts)
+    sizes = np.empty(rows, np.int64)
+    for part, place in parts:
+        sizes[place] = part.sizes
+    total = int(sizes.sum())
+    if total > MAX_BYTES:
+        raise RecordError(f"{rows} rows are {total} bytes of JSON, at most {MAX_BYTES} fit: encode smaller batches")
+    offsets = np.zeros(rows + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    buffer = pa.allocate_buffer(total)
+    out = np.frombuffer(buffer, np.uint8)
+    for part, place in parts:
+        part.write(offsets[:-1][place], out)
+    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), buffer], null_count=0)
 
 
 def json_values(array: pa.Array, name: str = "value", *, timestamps: TimestampFormat = "iso") -> pa.Array:
@@ -115,27 +162,7 @@ def json_values(array: pa.Array, name: str = "value", *, timestamps: TimestampFo
 
 
 def _texts(array: pa.Array, name: str, sql: bool) -> pa.Array:
-    return _assemble([_column(array, name, sql)], [_NO_BYTES], len(array), 0)
-
-
-def _assemble(columns: list[_Column], keys: list[Bytes], rows: int, fixed_bytes: int) -> pa.Array:
-    """Sizes first, then the text, block by block: the documents of a block are written column by column."""
-    sizes = np.full(rows, fixed_bytes, np.int64)
-    total = fixed_bytes * rows
-    for column in columns:
-        if column.kind != kernels.LITERAL:
-            total += column.sizes(sizes)
-    if total > MAX_BYTES:
-        raise RecordError(f"{rows} rows are {total} bytes of JSON, at most {MAX_BYTES} fit: encode smaller batches")
-    offsets = np.zeros(rows + 1, np.int32)
-    np.cumsum(sizes, out=offsets[1:])
-    out = np.empty(total, np.uint8)
-    for start in range(0, rows, BLOCK_ROWS):
-        end = min(start + BLOCK_ROWS, rows)
-        cursors = offsets[start:end].astype(np.int64)
-        for key, column in zip(keys, columns, strict=True):
-            column.write(key, start, end, cursors, out)
-    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(out)], null_count=0)
+    return Prepared([_NO_BYTES], [_column(array, name, sql)], len(array)).documents()
 
 
 def _check_type(where: str, type_: pa.DataType) -> None:

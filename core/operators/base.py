@@ -10,13 +10,15 @@ An epoch goes through an operator like this::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 
-Tables = Mapping[str, pa.RecordBatch]
+from windrow.batch import Tables
+
+__all__ = ["Prepared", "ShardState", "StatefulOperator", "Tables"]
 
 
 @dataclass(frozen=True, slots=True)

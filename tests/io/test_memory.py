@@ -1,4 +1,4 @@
-"""In-memory sources and sink."""
+"""In-memory sources and sink (law: what is read again is the same, what is not committed is not seen)."""
 
 from __future__ import annotations
 

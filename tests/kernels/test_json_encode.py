@@ -1,4 +1,4 @@
-"""The JSON encoding kernels against the standard library."""
+"""The JSON encoding kernels against the standard library and plain-Python twins (oracle)."""
 
 from __future__ import annotations
 

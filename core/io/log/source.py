@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from windrow.errors import PlanError, RecordError
 from windrow.io.base import REJECTED, Fetched, OnError
 from windrow.io.log.index import TopicInfo
 from windrow.io.log.log import Log
+from windrow.io.log.sharing import shared
 
 #: "earliest", "latest", partition -> offset, or the first event at a time (an int: microseconds)
 Start = Literal["earliest", "latest"] | Mapping[int, int] | datetime | int
@@ -76,16 +78,17 @@ class LogSource:
     topic's own columns are given as they lie in the file. `record_columns` adds what belongs to the record itself:
     what it is (key, value, timestamp of a raw topic; partition, offset of any) -> the column's name.
 
-    ``end="latest"`` ends where the topic ended when the source was made. With ``on_error="fail"`` the first bad record
-    raises `RecordError`; with the others it is left out and handed back as rejected. Raises `LogError` when there is no
-    such topic, `PlanError` when the arguments do not fit it.
+    `log` is a `Log`, or a path, whose log is then opened and closed here. ``end="latest"`` ends where the topic ended
+    when the source was made. With ``on_error="fail"`` the first bad record raises `RecordError`; with the others it is
+    left out and handed back as rejected. Raises `LogError` when there is no such topic, `PlanError` when the arguments
+    do not fit it.
     """
 
     replayable = True
 
     def __init__(
         self,
-        log: Log,
+        log: Log | str | Path,
         topic: str,
         *,
         name: str | None = None,
@@ -97,8 +100,9 @@ class LogSource:
         record_columns: Mapping[str, str] | None = None,
         piece_rows: int = PIECE_ROWS,
     ) -> None:
-        self._log = log
-        self._topic = log.topic(topic)
+        self._shared = shared(log)
+        self._log = self._shared.log
+        self._topic = self._log.topic(topic)
         self.name = name or topic
         self._decoder = decoder
         self._on_error = on_error
@@ -109,7 +113,7 @@ class LogSource:
         self.schema = Schema((*self._own, *(_record_field(what, column) for column, what in self._record.items())))
         self._check_record_columns()
         self.bounded = end == "latest"
-        self._ends = self._log.topic(topic).end_offsets if self.bounded else ()
+        self._ends = self._topic.end_offsets if self.bounded else ()
         self._seen: tuple[int, ...] = ()  # where the topic ended at the last `wait`
 
     def _own_schema(self, schema: Schema | None) -> Schema:
@@ -182,7 +186,8 @@ class LogSource:
                 return
             self._log.wait(left_s, version)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._shared.release()
 
     def _need(self, columns: tuple[str, ...]) -> _Need:
         unknown = [name for name in columns if name not in self.schema]
@@ -192,7 +197,7 @@ class LogSource:
         return _Need(tuple(name for name in columns if name not in record), record)
 
     def _pieces(self, partition: int, start: int, end: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-        """Batches of at most `piece_rows` with their first offset and bytes; small chunks are joined, large ones cut."""
+        """Batches of at most `piece_rows` with their first offset and bytes; small chunks joined, large ones cut."""
         waiting: list[pa.RecordBatch] = []
         rows, size, first_offset = 0, 0, start
         for batch, chunk in self._log.batches(self._topic, partition, start, end):
@@ -299,6 +304,7 @@ def _record_error(rejected: pa.RecordBatch, source: str) -> RecordError:
     shown = "null" if value is None else repr(value[:_PREVIEW_BYTES])[1:]
     more = "..." if value is not None and len(value) > _PREVIEW_BYTES else ""
     return RecordError(
-        f"source {source!r}: {first['topic']}[{first['partition']}] offset {first['offset']}{field}: {first['reason']}; "
+        f"source {source!r}: {first['topic']}[{first['partition']}] offset {first['offset']}{field}: "
+        f"{first['reason']}; "
         f"the record begins {shown}{more}. on_error='skip' leaves such records out, 'dead_letter' keeps them."
     )
