@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.errors import FencedError, InvariantError
-from windrow.io.base import TopicWrite
-from windrow.progress.ledger import EpochCommit, Positions, Ranges, Recovery, StateWrite
+from windrow.progress.ledger import EpochCommit, Positions, Ranges, Recovery, StateWrite, TopicWrite
 from windrow.progress.resume import check_plan
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema
 from windrow.batch import Int64s
+from windrow.datatypes import Schema
 from windrow.errors import LogError, PlanError
 from windrow.io.base import Fetched
 from windrow.io.nexmark.documents import Kind
@@ -24,7 +25,6 @@ from windrow.io.nexmark.generator import (
     Nexmark,
     split_kinds,
 )
-from windrow.schema import Schema
 
 #: Rows of one piece that `read` gives.
 PIECE_ROWS = 65_536
