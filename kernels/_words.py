@@ -13,6 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 
+from windrow.kernels._compile import device
+
 intrinsic: Any = _intrinsic
 _I8 = ir.IntType(8)
 _I64 = ir.IntType(64)
@@ -62,3 +64,22 @@ def copy_bytes(typing: Any, source: Any, target: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@device
+def copy_run(source, target, count):  # type: ignore[no-untyped-def]
+    """Copy `count` bytes, touching no byte outside: overlapping words up to 32 bytes, memcpy above."""
+    if count > 32:
+        copy_bytes(source, target, count)
+    elif count >= 8:
+        if count > 16:
+            store64(target + 8, load64(source + 8))
+            store64(target + count - 16, load64(source + count - 16))
+        store64(target, load64(source))
+        store64(target + count - 8, load64(source + count - 8))
+    elif count >= 4:
+        store32(target, load32(source))
+        store32(target + count - 4, load32(source + count - 4))
+    else:
+        for i in range(count):
+            store8(target + i, load8(source + i))

@@ -18,7 +18,7 @@ import numpy as np
 
 from windrow.kernels._compile import device, kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, U64, W_I32, W_I64, W_U8, W_U64
-from windrow.kernels._words import address, copy_bytes, load8, load32, load64
+from windrow.kernels._words import address, copy_run, load8, load32, load64
 
 _ONE = np.uint64(1)
 #: Folds a second word into the first before the multiplication.
@@ -154,7 +154,7 @@ def group_bytes(  # type: ignore[no-untyped-def]
                 null_id = n
             else:
                 slots[at] = np.int32(n)
-                copy_bytes(source + begin, target + place, size)
+                copy_run(source + begin, target + place, size)
             group_hashes[n] = wanted
             group_offsets[n + 1] = place + size
             group = np.int32(n)

@@ -11,7 +11,7 @@ import numpy as np
 
 from windrow.kernels._compile import kernel
 from windrow.kernels._types import I64, NONE, R_I64, R_U8, W_I64, W_U8
-from windrow.kernels._words import address, copy_bytes, load32, load64, store32, store64
+from windrow.kernels._words import address, copy_run, load32, load64, store32, store64
 
 
 @kernel(NONE(R_I64, R_U8, W_I64, W_U8))
@@ -42,7 +42,7 @@ def encode_bytes(offsets, data, valid, places, rows):  # type: ignore[no-untyped
             size = offsets[i + 1] - offsets[i]
             rows[at] = 1
             store32(base + at + 1, np.uint64(size))
-            copy_bytes(source + offsets[i], base + at + 5, size)
+            copy_run(source + offsets[i], base + at + 5, size)
             places[i] = at + 5 + size
 
 
@@ -89,5 +89,5 @@ def decode_bytes(rows, offsets, places, data):  # type: ignore[no-untyped-def]
             places[i] = at + 1
         else:
             size = offsets[i + 1] - offsets[i]
-            copy_bytes(base + at + 5, target + offsets[i], size)
+            copy_run(base + at + 5, target + offsets[i], size)
             places[i] = at + 5 + size

@@ -208,7 +208,7 @@ class Job:
         if path is None:
             from windrow.progress.memory import MemoryLedger
 
-            return MemoryLedger(keep_state=False)
+            return MemoryLedger(durable=False)
         from windrow.io.log.ledger import LogLedger
 
         return LogLedger(resources.log(path))

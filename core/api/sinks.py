@@ -52,7 +52,6 @@ def write_log(
             topic,
             schema=schema,
             key=key,
-            format=format,
             encoder=encoder,
             partitions=partitions,
             in_ledger=resources.is_ledger(path),

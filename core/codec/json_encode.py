@@ -148,10 +148,11 @@ def merge_documents(parts: Sequence[tuple[Prepared, slice | Int64s]]) -> pa.Arra
         raise RecordError(f"{rows} rows are {total} bytes of JSON, at most {MAX_BYTES} fit: encode smaller batches")
     offsets = np.zeros(rows + 1, np.int32)
     np.cumsum(sizes, out=offsets[1:])
-    out = np.empty(total, np.uint8)
+    buffer = pa.allocate_buffer(total)
+    out = np.frombuffer(buffer, np.uint8)
     for part, place in parts:
         part.write(offsets[:-1][place], out)
-    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(out)], null_count=0)
+    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), buffer], null_count=0)
 
 
 def json_values(array: pa.Array, name: str = "value", *, timestamps: TimestampFormat = "iso") -> pa.Array:

@@ -62,7 +62,6 @@ class Ledger(Protocol):
     """Called from one thread at a time."""
 
     durable: bool  # whether a new process finds what was committed
-    keeps_state: bool  # whether state has to be given with a commit
 
     def open(self, job: str, plan: Mapping[str, Any]) -> Recovery:
         """Take the job over: any other owner is fenced from here on.

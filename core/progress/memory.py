@@ -26,23 +26,21 @@ class _Job:
 class MemoryLedger:
     """`Ledger` in memory.
 
-    A test restarts a job with ``ledger.again()``: another owner of the same truth, by which this one is fenced. Rows
-    for topics of a log have no place here: they are refused unless `keep_outputs`, which keeps them for `outputs`.
+    With `durable` it outlives the engine, if not the process: it keeps state and outputs, and a test restarts a job
+    with ``ledger.again()``, another owner of the same truth, by which this one is fenced. Without, nothing but
+    positions is kept, and rows for topics of a log are refused: there is no place for them.
     """
 
-    durable = False
-
-    def __init__(self, *, keep_outputs: bool = False, keep_state: bool = True) -> None:
+    def __init__(self, *, durable: bool = True) -> None:
+        self.durable = durable
         self._jobs: dict[str, _Job] = {}
-        self._keep_outputs = keep_outputs
-        self.keeps_state = keep_state
         self._job = ""
         self._owner = 0
         self._plan: Mapping[str, Any] = {}
 
     def again(self) -> MemoryLedger:
         """The ledger as the next owner of the job finds it."""
-        other = MemoryLedger(keep_outputs=self._keep_outputs, keep_state=self.keeps_state)
+        other = MemoryLedger(durable=self.durable)
         other._jobs = self._jobs
         return other
 
@@ -67,7 +65,7 @@ class MemoryLedger:
     def commit(self, commit: EpochCommit) -> None:
         entry = self._owned()
         _check_next(entry.epoch, commit.epoch)
-        if commit.outputs and not self._keep_outputs:
+        if commit.outputs and not self.durable:
             raise InvariantError("a ledger in memory cannot take rows for a topic of a log")
         entry.plan = self._plan
         entry.epoch = commit.epoch
@@ -75,7 +73,7 @@ class MemoryLedger:
         entry.progress = dict(commit.progress)
         entry.planned = None
         entry.outputs.extend(commit.outputs)
-        for write in commit.state if self.keeps_state else ():
+        for write in commit.state if self.durable else ():
             kept = entry.state.setdefault((write.operator, write.shard), [])
             if write.kind == "snapshot":
                 kept.clear()

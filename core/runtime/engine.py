@@ -428,7 +428,7 @@ class Engine:
     # -- state and commit ----------------------------------------------------------------------------------------
 
     def _take_state(self) -> list[StateWrite]:
-        if not self._ledger.keeps_state:
+        if not self._ledger.durable:
             return []
         work = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from windrow.errors import CorruptionError, FencedError, InvariantError
 from windrow.io.log.log import Log
 from windrow.io.log.maps import damaged
+from windrow.io.log.sharing import shared
 from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, Ranges, Recovery, StateWrite
 from windrow.progress.resume import check_plan
@@ -41,11 +42,10 @@ class LogLedger:
     """
 
     durable = True
-    keeps_state = True
 
     def __init__(self, log: Log | str | Path) -> None:
-        self._own = not isinstance(log, Log)
-        self.log = log if isinstance(log, Log) else Log(log)
+        self._shared = shared(log)
+        self.log = self._shared.log
         self._job = ""
         self._id = -1
         self._owner = 0
@@ -112,8 +112,7 @@ class LogLedger:
 
     def close(self) -> None:
         self._owner = 0
-        if self._own:
-            self.log.close()
+        self._shared.release()
 
     def _check_next(self, epoch: int) -> None:
         if not self._owner:

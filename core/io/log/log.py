@@ -355,6 +355,11 @@ class Log:
         self.close()
 
 
+def open_log(path: str | Path, *, create: bool = True, read_only: bool = False) -> Log:
+    """The log at `path`; made when it is not there and `create`. See `Log` for more options."""
+    return Log(path, create=create, read_only=read_only)
+
+
 def route(
     batch: pa.RecordBatch, key: pa.Array | None, partitions: int, turn: int, fixed: int | None = None
 ) -> dict[int, pa.RecordBatch]:

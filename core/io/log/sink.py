@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -11,6 +11,7 @@ from windrow.errors import FencedError, InvariantError, PlanError
 from windrow.io.base import Guarantee, TopicWrite
 from windrow.io.log.log import Log, route
 from windrow.io.log.partitioner import key_bytes
+from windrow.io.log.sharing import shared
 from windrow.io.log.work import Rows, append_rows
 from windrow.progress.faults import reach
 
@@ -28,8 +29,8 @@ class LogSink:
     the last epoch that it took from this job and sink, so a repeat changes nothing, and an owner number fences the
     sink of a process that has been replaced.
 
-    ``format="arrow"`` fills a typed topic, which is created with the `schema` of the result when it is not there;
-    ``format="json"`` a raw topic, whose values the `encoder` makes. `key` names the column whose hash chooses the
+    Without an `encoder` it fills a typed topic, which is created with the `schema` of the result when it is not there;
+    with one a raw topic, whose values the encoder makes. `key` names the column whose hash chooses the
     partition (in a raw topic it becomes the event's key); without one, epoch after epoch takes the next partition.
     Raises `PlanError` when the columns do not fit.
     """
@@ -38,33 +39,31 @@ class LogSink:
 
     def __init__(
         self,
-        log: Log,
+        log: Log | str | Path,
         topic: str,
-        *,
         schema: pa.Schema,
+        *,
         key: str | None = None,
-        format: Literal["arrow", "json"] = "arrow",
-        encoder: Encoder | None = None,
         partitions: int = 1,
+        encoder: Encoder | None = None,
         in_ledger: bool = True,
         name: str | None = None,
     ) -> None:
         self.name = name or topic
-        self._log = log
+        self._shared = shared(log)
+        self._log = self._shared.log
         self._topic = topic
         self._schema = schema
         self._key = key
         self._encoder = encoder
         self._partitions = partitions
         self._in_ledger = in_ledger
-        self._typed = format == "arrow"
+        self._typed = encoder is None
         self._job = ""
         self._id = -1
         self._owner = 0
         if key is not None and key not in schema.names:
             raise PlanError(f"sink {self.name!r}: no column {key!r} for the key; there are: {', '.join(schema.names)}")
-        if not self._typed and encoder is None:
-            raise PlanError(f"sink {self.name!r}: format {format!r} needs an encoder")
 
     def open(self, job: str, committed_epoch: int) -> None:
         self._job = job
@@ -87,14 +86,15 @@ class LogSink:
         if not self._in_ledger:
             self._publish(epoch, discard_later=False)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._shared.release()
 
     def _check_topic(self) -> None:
         info = self._log.topic(self._topic)
         if info.raw == self._typed:
             kind = "raw (key, value, timestamp)" if info.raw else "typed"
             raise PlanError(
-                f"sink {self.name!r}: topic {self._topic!r} is {kind}; choose the other format or another topic"
+                f"sink {self.name!r}: topic {self._topic!r} is {kind}; choose the other format, or another topic"
             )
         if not info.raw and sorted(info.schema.names) != sorted(self._schema.names):
             raise PlanError(

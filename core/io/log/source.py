@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema
+from windrow.codec.base import Decoder, DecoderFactory, Rejected
 from windrow.datatypes import INT64, Field, Schema
 from windrow.errors import PlanError, RecordError
 from windrow.io.base import REJECTED, Fetched, OnError
 from windrow.io.log.index import TopicInfo
 from windrow.io.log.log import Log
+from windrow.io.log.sharing import shared
 
 #: "earliest", "latest", partition -> offset, or the first event at a time (an int: microseconds)
 Start = Literal["earliest", "latest"] | Mapping[int, int] | datetime | int
@@ -25,32 +28,6 @@ PIECE_ROWS = 65_536
 _SMALL_ROWS = 8_192  # chunks below this are joined: a decoder's cost per call would show
 _PREVIEW_BYTES = 120
 
-
-class Decoded(Protocol):
-    """What a decoder makes of a column of bytes.
-
-    `rejected`: the row numbers of bad values, each with field and reason; `data`: the good rows (or all of them, with
-    anything in the bad ones).
-    """
-
-    @property
-    def data(self) -> pa.RecordBatch: ...
-    @property
-    def rejected(self) -> Sequence[int]: ...
-    @property
-    def fields(self) -> Sequence[str | None]: ...
-    @property
-    def reasons(self) -> Sequence[str]: ...
-
-
-class Decoder(Protocol):
-    """Bytes to columns; used by one thread at a time."""
-
-    def decode(self, values: pa.Array) -> Decoded: ...
-
-
-#: Columns that are needed -> a decoder of them.
-DecoderFactory = Callable[[tuple[str, ...]], Decoder]
 
 _RECORD_FIELDS = {
     "key": pa.field("key", pa.binary()),
@@ -76,16 +53,17 @@ class LogSource:
     topic's own columns are given as they lie in the file. `record_columns` adds what belongs to the record itself:
     what it is (key, value, timestamp of a raw topic; partition, offset of any) -> the column's name.
 
-    ``end="latest"`` ends where the topic ended when the source was made. With ``on_error="fail"`` the first bad record
-    raises `RecordError`; with the others it is left out and handed back as rejected. Raises `LogError` when there is no
-    such topic, `PlanError` when the arguments do not fit it.
+    `log` is a `Log`, or a path, whose log is then opened and closed here. ``end="latest"`` ends where the topic ended
+    when the source was made. With ``on_error="fail"`` the first bad record raises `RecordError`; with the others it is
+    left out and handed back as rejected. Raises `LogError` when there is no such topic, `PlanError` when the arguments
+    do not fit it.
     """
 
     replayable = True
 
     def __init__(
         self,
-        log: Log,
+        log: Log | str | Path,
         topic: str,
         *,
         name: str | None = None,
@@ -97,8 +75,9 @@ class LogSource:
         record_columns: Mapping[str, str] | None = None,
         piece_rows: int = PIECE_ROWS,
     ) -> None:
-        self._log = log
-        self._topic = log.topic(topic)
+        self._shared = shared(log)
+        self._log = self._shared.log
+        self._topic = self._log.topic(topic)
         self.name = name or topic
         self._decoder = decoder
         self._on_error = on_error
@@ -109,7 +88,7 @@ class LogSource:
         self.schema = Schema((*self._own, *(_record_field(what, column) for column, what in self._record.items())))
         self._check_record_columns()
         self.bounded = end == "latest"
-        self._ends = self._log.topic(topic).end_offsets if self.bounded else ()
+        self._ends = self._topic.end_offsets if self.bounded else ()
         self._seen: tuple[int, ...] = ()  # where the topic ended at the last `wait`
 
     def _own_schema(self, schema: Schema | None) -> Schema:
@@ -182,7 +161,8 @@ class LogSource:
                 return
             self._log.wait(left_s, version)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._shared.release()
 
     def _need(self, columns: tuple[str, ...]) -> _Need:
         unknown = [name for name in columns if name not in self.schema]
@@ -192,7 +172,7 @@ class LogSource:
         return _Need(tuple(name for name in columns if name not in record), record)
 
     def _pieces(self, partition: int, start: int, end: int) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-        """Batches of at most `piece_rows` with their first offset and bytes; small chunks are joined, large ones cut."""
+        """Batches of at most `piece_rows` with their first offset and bytes; small chunks joined, large ones cut."""
         waiting: list[pa.RecordBatch] = []
         rows, size, first_offset = 0, 0, start
         for batch, chunk in self._log.batches(self._topic, partition, start, end):
@@ -219,20 +199,19 @@ class LogSource:
         columns: tuple[str, ...], need: _Need,
     ) -> Fetched:  # fmt: skip
         decoded = decoder.decode(batch.column("value"))
-        bad = np.asarray(decoded.rejected, np.int64)
+        bad = decoded.rejected.rows
         offsets = _offsets(first_offset, batch)
         if not len(bad):
             data = _assembled(batch.num_rows, columns, need, decoded.data, batch, partition, offsets)
             return Fetched(data, first_offset, input_bytes)
-        rejected = _rejected(self._topic, partition, first_offset, batch, bad, decoded)
+        rejected = _rejected(self._topic, partition, first_offset, batch, decoded.rejected)
         if self._on_error == "fail":
             raise _record_error(rejected, self.name)
         good = np.ones(batch.num_rows, bool)
         good[bad] = False
         keep = pa.array(good)
         rows, offsets = batch.filter(keep), offsets.filter(keep)
-        good_data = decoded.data if decoded.data.num_rows == rows.num_rows else decoded.data.filter(keep)
-        data = _assembled(rows.num_rows, columns, need, good_data, rows, partition, offsets)
+        data = _assembled(rows.num_rows, columns, need, decoded.data, rows, partition, offsets)
         return Fetched(data, first_offset, input_bytes, offsets, rejected)
 
 
@@ -273,20 +252,20 @@ def _record_field(what: str, column: str) -> Field:
 
 
 def _rejected(
-    topic: TopicInfo, partition: int, first_offset: int, batch: pa.RecordBatch, bad: np.ndarray, decoded: Decoded
+    topic: TopicInfo, partition: int, first_offset: int, batch: pa.RecordBatch, bad: Rejected
 ) -> pa.RecordBatch:
-    rows = pa.array(bad)
+    rows = pa.array(bad.rows)
     count = len(bad)
     return pa.RecordBatch.from_arrays(
         [
             pa.array([topic.name] * count, pa.string()),
             pa.array(np.full(count, partition, np.int64)),
-            pa.array(bad + first_offset),
+            pa.array(bad.rows + first_offset),
             batch.column("timestamp").take(rows),
             batch.column("key").take(rows),
             batch.column("value").take(rows),
-            pa.array(decoded.fields, pa.string()),
-            pa.array(decoded.reasons, pa.string()),
+            pa.array(bad.fields, pa.string()),
+            pa.array(bad.reasons, pa.string()),
         ],
         schema=REJECTED,
     )
@@ -299,6 +278,7 @@ def _record_error(rejected: pa.RecordBatch, source: str) -> RecordError:
     shown = "null" if value is None else repr(value[:_PREVIEW_BYTES])[1:]
     more = "..." if value is not None and len(value) > _PREVIEW_BYTES else ""
     return RecordError(
-        f"source {source!r}: {first['topic']}[{first['partition']}] offset {first['offset']}{field}: {first['reason']}; "
+        f"source {source!r}: {first['topic']}[{first['partition']}] offset {first['offset']}{field}: "
+        f"{first['reason']}; "
         f"the record begins {shown}{more}. on_error='skip' leaves such records out, 'dead_letter' keeps them."
     )

@@ -35,8 +35,9 @@ def nexmark_json(
 
     ``kind="all"``: the mixed layout of the original, ``{"event_type":2,"person":null,"auction":null,"bid":{...}}`` with
     0, 1, 2 for the kinds; another kind: only its events, without anything around them. Times are written
-    ``"2026-01-01 00:00:00.000"`` as the original does, or in ISO 8601. About 330 bytes an event: a call can make some
-    six million (`RecordError` when more than 2 GiB).
+    ``"2026-01-01 00:00:00.000"`` as the original does, or in ISO 8601. About 340 bytes an event, so a call can make
+    some six million (`RecordError` when more than 2 GiB); calls of 50,000 to 100,000 events are fastest (1.8 million
+    events/s on one core against 1.3 million in calls of 500,000, which touch fresh memory all the time).
     """
     config = Nexmark(seed, rate, base_time_us, out_of_order)
     kinds = split_kinds(config, first, last, step)

@@ -31,13 +31,29 @@ PERSON = pa.schema(
     ]
 )
 AUCTION = pa.schema(
-    [("id", pa.int64()), ("itemName", pa.string()), ("description", pa.string())]
-    + [("initialBid", pa.int64()), ("reserve", pa.int64()), ("dateTime", TIME_TYPE), ("expires", TIME_TYPE)]
-    + [("seller", pa.int64()), ("category", pa.int64()), ("extra", pa.string())]
+    [
+        ("id", pa.int64()),
+        ("itemName", pa.string()),
+        ("description", pa.string()),
+        ("initialBid", pa.int64()),
+        ("reserve", pa.int64()),
+        ("dateTime", TIME_TYPE),
+        ("expires", TIME_TYPE),
+        ("seller", pa.int64()),
+        ("category", pa.int64()),
+        ("extra", pa.string()),
+    ]
 )
 BID = pa.schema(
-    [("auction", pa.int64()), ("bidder", pa.int64()), ("price", pa.int64()), ("channel", pa.string())]
-    + [("url", pa.string()), ("dateTime", TIME_TYPE), ("extra", pa.string())]
+    [
+        ("auction", pa.int64()),
+        ("bidder", pa.int64()),
+        ("price", pa.int64()),
+        ("channel", pa.string()),
+        ("url", pa.string()),
+        ("dateTime", TIME_TYPE),
+        ("extra", pa.string()),
+    ]
 )
 SCHEMAS = {"person": PERSON, "auction": AUCTION, "bid": BID}
 

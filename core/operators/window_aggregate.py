@@ -1,0 +1,88 @@
+"""Aggregation in windows of event time on a grid: tumbling, hopping, cumulate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from windrow.batch import ORIGIN, TIME, Int64s
+from windrow.kernels.windows import LATE, OUTSIDE
+from windrow.operators.base import Prepared, ShardState
+from windrow.operators.lateness import Closed, times_of, watermarks_of
+from windrow.operators.partial import Trial, aggregate_batch, can_be_partial
+from windrow.plan.window import Aggregation, Window
+from windrow.state.grid import grid_of
+from windrow.state.panes import PANE, PaneState
+
+
+class WindowAggregate:
+    """`StatefulOperator` for windows that are made of panes."""
+
+    def __init__(self, aggregation: Aggregation, window: Window) -> None:
+        self.name = aggregation.name
+        self.keys = aggregation.keys
+        self._aggregation = aggregation
+        self._window = window
+        self._grid = grid_of(window)
+        self._closed = Closed()
+        self._partial = can_be_partial(aggregation)
+        self._trial = Trial()
+
+    def close_until(self, watermark_us: int) -> None:
+        """All shards have closed what ends at or before the watermark: later rows of it are late."""
+        self._closed.until(watermark_us)
+
+    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+        if batch.num_rows == 0:
+            return Prepared(None)
+        codes = self._one_code(batch)
+        late = None
+        if codes is None:
+            batch, codes, late = self._codes(batch)
+            if batch.num_rows == 0:
+                return Prepared(None, late)
+        if self._partial and self._trial.worth():
+            partial = aggregate_batch(self._aggregation, batch, codes, timed=True)
+            self._trial.paid(partial is not None)
+            if partial is not None:
+                return Prepared(partial, late)
+        return Prepared(self._rows(batch, codes), late)
+
+    def shard(self, number: int) -> ShardState:
+        return PaneState(self._aggregation, self._window)
+
+    def _one_code(self, batch: pa.RecordBatch) -> int | None:
+        if watermarks_of(batch) is not None:
+            return None
+        return self._grid.code_of_all(times_of(batch), self._closed.closed_us)
+
+    def _codes(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Int64s, pa.RecordBatch | None]:
+        """The rows that are in time with their codes, and the late ones."""
+        codes, late = self._grid.codes(times_of(batch), watermarks_of(batch), self._closed.closed_us)
+        kept = codes > OUTSIDE
+        if kept.all():
+            return batch, codes, None
+        late_rows = batch.filter(pa.array(codes == LATE)) if late else None
+        return batch.filter(pa.array(kept)), codes[kept], late_rows
+
+    def _rows(self, batch: pa.RecordBatch, codes: Int64s | int) -> pa.RecordBatch:
+        """What the shard needs of the rows: keys, arguments, and the pane, by time where that is enough."""
+        names = needed_columns(self._aggregation, batch)
+        skipped = not isinstance(codes, int) and bool((codes % self._grid.per_pane).any())
+        if not skipped:
+            return batch.select([*names, TIME] if TIME not in names else names)
+        return batch.select(names).append_column(PANE, pa.array(np.asarray(codes, np.int64)))
+
+
+def needed_columns(aggregation: Aggregation, batch: pa.RecordBatch) -> list[str]:
+    """Columns that the shards need, each once: keys, arguments, conditions, and what orders rows if it is there."""
+    wanted = list(aggregation.keys)
+    for aggregate in aggregation.aggregates:
+        wanted += [name for name in (aggregate.column, aggregate.where) if name is not None]
+        if aggregate.function in ORDERED:
+            wanted += [name for name in (TIME, ORIGIN) if name in batch.schema.names]
+    return list(dict.fromkeys(wanted))
+
+
+#: Functions whose result depends on the order of events.
+ORDERED = ("first", "last", "collect_list")

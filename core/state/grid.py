@@ -1,0 +1,101 @@
+"""The grid of time windows: which panes there are, and which windows a pane is part of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from windrow.batch import Int64s
+from windrow.kernels.windows import pane_codes
+from windrow.plan.window import Window
+
+_NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Windows have numbers; window k ends at ``k * step_us + span_us + offset_us``.
+
+    A pane is known by its code, ``pane * per_pane + skip`` (see `windrow.kernels.windows`).
+    """
+
+    width_us: int
+    size_us: int
+    slide_us: int
+    offset_us: int
+    per_pane: int
+    cumulate: bool
+
+    @property
+    def step_us(self) -> int:
+        return self.width_us if self.cumulate else self.slide_us
+
+    @property
+    def span_us(self) -> int:
+        return self.width_us if self.cumulate else self.size_us
+
+    def code_of_all(self, times: Int64s, closed_us: int) -> int | None:
+        """The one code of all rows, when they lie in one pane none of whose windows is closed; else None."""
+        low, high = int(times.min()) - self.offset_us, int(times.max()) - self.offset_us
+        pane = low // self.width_us
+        if high // self.width_us != pane:
+            return None
+        code = pane * self.per_pane
+        first, last = self.windows_of(np.array([code], np.int64))
+        if first[0] > last[0] or self.end_us(int(first[0])) <= closed_us:
+            return None
+        return code
+
+    def codes(self, times: Int64s, watermarks: Int64s | None, closed_us: int) -> tuple[Int64s, int]:
+        """The code of every row, and how many are late."""
+        codes = np.empty(len(times), np.int64)
+        late = pane_codes(
+            times,
+            _NONE if watermarks is None else watermarks,
+            closed_us,
+            self.offset_us,
+            self.width_us,
+            self.size_us,
+            self.slide_us,
+            self.per_pane,
+            int(self.cumulate),
+            codes,
+        )
+        return codes, int(late)
+
+    def windows_of(self, codes: Int64s) -> tuple[Int64s, Int64s]:
+        """First and last window that the panes are part of."""
+        panes = codes // self.per_pane
+        skips = codes - panes * self.per_pane
+        if self.cumulate:
+            count = self.size_us // self.width_us
+            return panes + skips, panes // count * count + count - 1
+        starts = panes * self.width_us
+        return -((self.size_us - starts - self.width_us) // self.slide_us) + skips, starts // self.slide_us
+
+    def end_us(self, window: int) -> int:
+        return window * self.step_us + self.span_us + self.offset_us
+
+    def last_closed(self, watermark_us: int) -> int:
+        """The latest window that ends at or before the watermark."""
+        return (watermark_us - self.offset_us - self.span_us) // self.step_us
+
+    def bounds(self, windows: Int64s) -> tuple[Int64s, Int64s]:
+        """Start and end of windows, in microseconds."""
+        ends = windows * self.step_us + self.span_us + self.offset_us
+        if self.cumulate:
+            count = self.size_us // self.width_us
+            return windows // count * self.size_us + self.offset_us, ends
+        return ends - self.size_us, ends
+
+
+def grid_of(window: Window) -> Grid:
+    """The grid of a tumbling, hopping or cumulate window."""
+    if window.kind == "cumulate":
+        per_pane = window.size_us // window.slide_us
+        return Grid(window.slide_us, window.size_us, window.slide_us, window.offset_us, per_pane, True)
+    slide = window.slide_us if window.kind == "hopping" else window.size_us
+    width = math.gcd(window.size_us, slide)
+    return Grid(width, window.size_us, slide, window.offset_us, math.ceil(window.size_us / slide), False)

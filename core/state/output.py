@@ -1,0 +1,39 @@
+"""Batches that leave a state: keys, window bounds, aggregates, and a weight where they are updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from windrow.batch import WEIGHT, Int64s
+from windrow.state.accumulators import Lanes
+from windrow.state.rows import finish
+
+if TYPE_CHECKING:
+    from windrow.state.keyed import KeyedState
+
+_TIMESTAMP = pa.timestamp("us", "UTC")
+
+
+def window_batch(
+    state: KeyedState, keys: Sequence[pa.Array], starts: Int64s, ends: Int64s, lanes: Sequence[Lanes]
+) -> pa.RecordBatch:
+    """Results of time windows."""
+    bounds = {"window_start": pa.array(starts).view(_TIMESTAMP), "window_end": pa.array(ends).view(_TIMESTAMP)}
+    return result_batch(state, keys, bounds, lanes, len(starts))
+
+
+def result_batch(
+    state: KeyedState, keys: Sequence[pa.Array], bounds: dict[str, pa.Array], lanes: Sequence[Lanes], size: int
+) -> pa.RecordBatch:
+    """Results in the order of the output schema; `size` rows."""
+    aggregation = state.aggregation
+    columns = dict(zip(aggregation.keys, keys, strict=True)) | bounds
+    values = finish(state.accumulators, lanes, size)
+    columns |= {wanted.name: value for wanted, value in zip(aggregation.aggregates, values, strict=True)}
+    if aggregation.emit == "current" or aggregation.window is None:
+        columns[WEIGHT] = pa.array(np.ones(size, np.int8))
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -1,0 +1,487 @@
+"""The JSON decoder: a column of documents to columns of values, as a description of the wanted fields says.
+
+The description is a tree of the keys on the way to the wanted fields, so that one compiled kernel serves every schema.
+Most documents have their keys in the order of the document before, so the text between two values is compared with
+what stood there last time, key, colon, comma and spaces at once, and only where that fails is the key looked up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from windrow.kernels._compile import device, kernel
+from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, W_I32, W_I64, W_U8
+from windrow.kernels.json_fields import (
+    ABSENT,
+    AT_FIXED,
+    AT_FULL,
+    AT_KEY,
+    AT_LAST_DATE,
+    AT_LEARNED,
+    AT_LIMIT,
+    AT_NOTES,
+    AT_NUMBER,
+    AT_OFFSETS,
+    AT_OPEN,
+    AT_POWERS,
+    AT_STACK,
+    AT_STATES,
+    AT_TEXT,
+    AT_VALID,
+    BITMAP,
+    DECIMAL,
+    DEFERRED,
+    ESCAPED_BYTES,
+    FIELD_BYTES,
+    GOOD,
+    IS_NULL,
+    MAP_SLOTS,
+    NOTE_AT,
+    NOTE_BYTES,
+    NOTE_CODE,
+    NOTE_LENGTH,
+    NULLS,
+    PLACE,
+    RAW,
+    BASE64,
+    REQUIRED,
+    TEXT,
+    TYPE,
+    WRONG,
+    field_value,
+    note,
+)
+from windrow.kernels.json_numbers import slot
+from windrow.kernels.json_simd import byte_at, copy_block, half_at, hot, put_byte, put_half, put_int, same_bytes
+from windrow.kernels.json_skip import NULL_TEXT, skip_key, skip_value
+from windrow.kernels.json_text import (
+    CUT_OFF,
+    EMPTY,
+    GROW,
+    MISSING,
+    NO_VALUE,
+    NOT_OBJECT,
+    NOT_PARENT,
+    NULL,
+    TOO_DEEP,
+    TOO_LONG,
+    TRAILING,
+    WANT_COMMA,
+    copy_bytes,
+    copy_string,
+    fail,
+    skip_space,
+    skip_string,
+)
+from windrow.kernels.json_times import LAST_DAY
+
+#: Bytes behind the last document that a kernel may read.
+PADDING = 256
+
+#: Slots of a node of the tree (int64): its children's numbers from FIRST up to LAST; its own fields from LEAF up to
+#: BELOW, those of its children from there up to OVER; place and length of its key; number among the nodes with children.
+FIRST, LAST, LEAF, BELOW, OVER, KEY, KEY_BYTES, OBJECT = (8 * n for n in range(8))
+NODE_BYTES = 64
+
+#: What is learned of an object's members: for each of the first MEMBERS, 64 bytes of text, a mask of the bytes that
+#: do not matter, the length of the text and the node it leads to. One more entry stays empty and never fits.
+MEMBERS = 64
+ENTRY_BYTES = 128
+LEARNED_BYTES = ENTRY_BYTES * (MEMBERS + 1)
+_IGNORE, _LENGTH, _NODE = 64, 72, 80
+
+#: What `decode` returns: all rows done; a list of rejected or deferred values is full; a text area is full.
+DONE, LISTS_FULL, TEXT_FULL = range(3)
+#: Slots of `progress`: next row in, rows out, rejected rows, deferred values, the field whose text area is full.
+ROW_IN, ROW_OUT, REJECTED, PUT_OFF, FULL_FIELD = range(5)
+#: int64 that a rejected row takes: row, what is wrong, field or -1, byte within the document; and a deferred float:
+#: row in, row out, field, first byte of its text in `data`, length.
+REJECT_SLOTS, DEFER_SLOTS = 4, 5
+
+_SKIP = -1
+
+
+@device
+def _child(node: int, start: int, size: int, nodes: int, keys: int) -> int:
+    """The child of `node` whose key is the `size` bytes at `start`, or _SKIP."""
+    child = slot(node, FIRST)
+    last = slot(node, LAST)
+    while child < last:
+        candidate = nodes + child * NODE_BYTES
+        if slot(candidate, KEY_BYTES) == size:
+            key = keys + slot(candidate, KEY)
+            same = 0
+            while same < size and byte_at(key + same) == byte_at(start + same):
+                same += 1
+            if same == size:
+                return child
+        child += 1
+    return _SKIP
+
+
+@device
+def _look_up(start: int, stop: int, node: int, nodes: int, keys: int, longest: int, at: int) -> int:
+    """The child of `node` whose key is spelled between two addresses, with or without escapes."""
+    look = start
+    while look < stop and byte_at(look) != 92:
+        look += 1
+    if look == stop:
+        return _child(node, start, stop - start, nodes, keys)
+    if stop - start > 6 * longest:  # six bytes are the most that one byte of a key can be spelled with
+        return _SKIP
+    target = slot(at, AT_KEY)
+    _, over = copy_string(start, stop + 1, target)
+    return _child(node, target, over - target, nodes, keys)
+
+
+@device
+def _next_member(p: int, end: int, first: bool, node: int, nodes: int, keys: int, longest: int, at: int):  # type: ignore[no-untyped-def]
+    """(address, child) of the value of the next member; of the closing bracket, and -2, if there is none."""
+    p = skip_space(p, end)
+    if p >= end:
+        return fail(p, CUT_OFF), 0
+    if byte_at(p) == 125:
+        return p, -2
+    if not first:
+        if byte_at(p) != 44:
+            return fail(p, WANT_COMMA), 0
+        p = skip_space(p + 1, end)
+    after = skip_key(p, end)
+    if after < 0:
+        return after, 0
+    # skip_key has found the string well-formed, so this finds its end again
+    stop = skip_string(p + 1, end) - 1
+    return after, _look_up(p + 1, stop, node, nodes, keys, longest, at)
+
+
+@device
+def _learn(table: int, position: int, start: int, stop: int, child: int) -> int:
+    """Keep the text before a value for the next document; the position that is expected to follow."""
+    size = stop - start
+    if size > 64:
+        return min(position + 1, MEMBERS)
+    known = 0
+    while known < MEMBERS:
+        entry = table + known * ENTRY_BYTES
+        if slot(entry, _LENGTH) == size and same_bytes(start, entry) | slot(entry, _IGNORE) == -1:
+            return known + 1
+        if slot(entry, _LENGTH) == 0 and known >= position:
+            break
+        known += 1
+    if position < MEMBERS:
+        entry = table + position * ENTRY_BYTES
+        copy_block(entry, start)
+        put_int(entry + _IGNORE, -1 << size if size < 64 else 0)
+        put_int(entry + _LENGTH, size)
+        put_int(entry + _NODE, child)
+        return position + 1
+    return MEMBERS
+
+
+@device
+def _not_parent(p: int, end: int, node: int, depth: int, at: int) -> int:
+    """A value other than an object where fields lie below: null, or wrong for all of them."""
+    if half_at(p) == NULL_TEXT:
+        return p + 4
+    f = slot(node, BELOW)
+    while f < slot(node, OVER):
+        note(p, f, NOT_PARENT, at)
+        f += 1
+    return skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+
+
+@hot
+def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fields: int, at: int) -> int:
+    """Read the object whose opening bracket lies before `p`; the address behind its closing bracket, or a `fail`."""
+    node = nodes
+    table = slot(at, AT_LEARNED)
+    entry = table
+    depth = 1
+    fresh = True
+    while True:
+        if p >= end:
+            return fail(p, CUT_OFF)
+        if byte_at(p) == 125:
+            p += 1
+            depth -= 1
+            if depth == 0:
+                return p
+            node = slot(slot(at, AT_STACK), depth * 16)
+            entry = slot(slot(at, AT_STACK), depth * 16 + 8)
+            table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
+            fresh = False
+            continue
+        if same_bytes(p, entry) | slot(entry, _IGNORE) == -1:
+            p += slot(entry, _LENGTH)
+            child = slot(entry, _NODE)
+            entry += ENTRY_BYTES
+            if byte_at(p) <= 32:
+                p = skip_space(p, end)
+        else:
+            after, child = _next_member(p, end, fresh, node, nodes, keys, longest, at)
+            if after < 0:
+                return after
+            if child == -2:
+                p = after
+                continue
+            entry = table + _learn(table, (entry - table) // ENTRY_BYTES, p, after, child) * ENTRY_BYTES
+            p = after
+        fresh = False
+        if child == _SKIP:
+            p = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+            if p < 0:
+                return p
+            continue
+        below = nodes + child * NODE_BYTES
+        f = slot(below, LEAF)
+        stop = slot(below, BELOW)
+        value = p
+        while f < stop:
+            p = field_value(value, end, fields + f * FIELD_BYTES, f, row, depth, at)
+            if p < 0:
+                return p
+            f += 1
+        if slot(below, FIRST) == slot(below, LAST):
+            continue
+        # an object on the way to fields: what an earlier value of its key said of them no longer counts
+        p = value
+        while f < slot(below, OVER):
+            put_byte(slot(at, AT_STATES) + f, ABSENT)
+            f += 1
+        if byte_at(p) != 123:
+            p = _not_parent(p, end, below, depth, at)
+            if p < 0:
+                return p
+            continue
+        if depth >= slot(at, AT_LIMIT):
+            return fail(p, TOO_DEEP)
+        put_int(slot(at, AT_STACK) + depth * 16, node)
+        put_int(slot(at, AT_STACK) + depth * 16 + 8, entry)
+        depth += 1
+        node = below
+        table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
+        entry = table
+        fresh = True
+        p += 1
+
+
+@hot
+def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fields: int, at: int) -> int:
+    """Read one document: `end`, or a `fail`."""
+    p = skip_space(p, end)
+    if p >= end:
+        return fail(p, EMPTY)
+    if byte_at(p) == 123:
+        after = _members(p + 1, end, row, nodes, keys, longest, fields, at)
+    else:
+        after = skip_value(p, end, 0, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+    if after < 0:
+        return after
+    after = skip_space(after, end)
+    if after > end:
+        return fail(end, CUT_OFF)
+    if after < end:
+        return fail(after, TRAILING)
+    return after if byte_at(p) == 123 else fail(p, NOT_OBJECT)
+
+
+@device
+def _verdict(count: int, fields: int, at: int) -> int:
+    """What is wrong with the first field that has no good value: code << 32 | field, or 0 if all may stay."""
+    f = 0
+    while f < count:
+        state = byte_at(slot(at, AT_STATES) + f)
+        required = slot(fields + f * FIELD_BYTES, REQUIRED)
+        if state == WRONG:
+            return slot(slot(at, AT_NOTES), f * NOTE_BYTES + NOTE_CODE) << 32 | f
+        if required and state == ABSENT:
+            return MISSING << 32 | f
+        if required and state == IS_NULL:
+            return NULL << 32 | f
+        f += 1
+    return 0
+
+
+@device
+def _put_null(field: int, f: int, row: int, at: int) -> None:
+    """Field `f` of this row has no value."""
+    kind = slot(field, TYPE)
+    if kind == TEXT or kind == RAW or kind == BASE64:
+        offset = slot(at, AT_OFFSETS) + slot(field, PLACE) + row * 4
+        put_half(offset + 4, half_at(offset))
+    elif kind == DECIMAL:
+        put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 16, 0)
+        put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 16 + 8, 0)
+    else:
+        put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, 0)
+    bits = slot(at, AT_VALID) + slot(field, BITMAP) + (row >> 3)
+    put_byte(bits, byte_at(bits) & ~(1 << (row & 7)))
+    nulls = slot(at, AT_NOTES) + f * NOTE_BYTES + NULLS
+    put_int(nulls, slot(nulls, 0) + 1)
+
+
+@device
+def _finish(count: int, row_in: int, row: int, base: int, fields: int, at: int, deferred: Any, put_off: int) -> int:
+    """Settle a row in which a field has no value or a deferred one; how many values are deferred now."""
+    for f in range(count):
+        state = byte_at(slot(at, AT_STATES) + f)
+        if state == ABSENT or state == IS_NULL:
+            _put_null(fields + f * FIELD_BYTES, f, row, at)
+        elif state == DEFERRED:
+            text = slot(at, AT_NOTES) + f * NOTE_BYTES
+            first = put_off * DEFER_SLOTS
+            deferred[first] = row_in
+            deferred[first + 1] = row
+            deferred[first + 2] = f
+            deferred[first + 3] = slot(text, NOTE_AT) - base
+            deferred[first + 4] = slot(text, NOTE_LENGTH)
+            put_off += 1
+    return put_off
+
+
+@device
+def layout(field_count: int, object_count: int, longest_key: int, max_depth: int):  # type: ignore[no-untyped-def]
+    """Where things lie in the scratch: states, notes, stack, brackets, learned, key, number, last date; its size."""
+    blocks = (field_count + 63) // 64
+    states = 8 * MAP_SLOTS
+    notes = states + (2 * blocks + 1) * 64
+    number = notes + field_count * NOTE_BYTES
+    date = number + 48
+    stack = date + 24
+    brackets = stack + (max_depth + 2) * 16
+    learned = brackets + max_depth + 2
+    key = learned + object_count * LEARNED_BYTES
+    size = key + max(6 * longest_key, ESCAPED_BYTES) + 256
+    return states, notes, stack, brackets, learned, key, number, date, size
+
+
+@hot
+def _lay_out(at: int, field_count: int, object_count: int, longest_key: int, max_depth: int) -> int:
+    """Fill the memory map at `at`; the address of the states."""
+    states, notes, stack, brackets, learned, key, number, date, _ = layout(
+        field_count, object_count, longest_key, max_depth
+    )
+    put_int(at + AT_STATES, at + states)
+    put_int(at + AT_NOTES, at + notes)
+    put_int(at + AT_STACK, at + stack)
+    put_int(at + AT_OPEN, at + brackets)
+    put_int(at + AT_LEARNED, at + learned)
+    put_int(at + AT_KEY, at + key)
+    put_int(at + AT_NUMBER, at + number)
+    put_int(at + AT_LAST_DATE, at + date)
+    put_int(at + AT_LIMIT, max_depth)
+    put_int(at + date + LAST_DAY, -1)  # fits no text: only three of its bytes are compared
+    blocks = (field_count + 63) // 64
+    fresh = at + states + blocks * 64
+    for byte in range(blocks * 64 + 64):
+        put_byte(fresh + byte, ABSENT if byte < field_count else GOOD)
+    return at + states
+
+
+@kernel(
+    I64(
+        R_U8, R_I32, R_U8, R_I64, R_U8, R_I64, R_U64, I64, I64, I64, I64, I64, I64,
+        W_I64, W_U8, W_I64, W_I32, W_U8, W_U8, W_I64, W_I64,
+    )
+)  # fmt: skip
+def decode(
+    data,
+    ends,
+    present,
+    nodes,
+    keys,
+    fields,
+    powers,
+    rows,
+    field_count,
+    object_count,
+    longest_key,
+    max_depth,
+    max_bytes,
+    progress,
+    scratch,
+    fixed,
+    offsets,
+    text,
+    valid,
+    rejects,
+    deferred,
+):  # type: ignore[no-untyped-def]
+    """Decode documents from row ``progress[ROW_IN]`` on until row `rows` or until something is full.
+
+    Document r is ``data[ends[r]:ends[r + 1]]``; PADDING more bytes of `data` behind each are readable. `present` has
+    a byte a row, 0 for no document, or is empty. `nodes`, `keys` and `fields` describe what is wanted, see above and
+    ``json_fields``. `scratch` is as `scratch_bytes` says, zero at first and kept between calls for the same batch.
+    Values go to row ``progress[ROW_OUT]`` of `fixed` (int64), `offsets` and `text`; `valid` are bitmaps of ones.
+    """
+    at = np.int64(scratch.ctypes.data)
+    base = np.int64(data.ctypes.data)
+    node_at = np.int64(nodes.ctypes.data)
+    key_at = np.int64(keys.ctypes.data)
+    field_at = np.int64(fields.ctypes.data)
+    states = _lay_out(at, field_count, object_count, longest_key, max_depth)
+    put_int(at + AT_FIXED, np.int64(fixed.ctypes.data))
+    put_int(at + AT_OFFSETS, np.int64(offsets.ctypes.data))
+    put_int(at + AT_TEXT, np.int64(text.ctypes.data))
+    put_int(at + AT_VALID, np.int64(valid.ctypes.data))
+    put_int(at + AT_POWERS, np.int64(powers.ctypes.data))
+    blocks = (field_count + 63) // 64
+    row_in = progress[ROW_IN]
+    row = progress[ROW_OUT]
+    bad = progress[REJECTED]
+    put_off = progress[PUT_OFF]
+    status = DONE
+    while row_in < rows:
+        if (bad + 1) * REJECT_SLOTS > rejects.size or (put_off + field_count) * DEFER_SLOTS > deferred.size:
+            status = LISTS_FULL
+            break
+        start = base + np.int64(ends[row_in])
+        end = base + np.int64(ends[row_in + 1])
+        code = 0
+        wrong = -1
+        where = 0
+        if present.size and present[row_in] == 0:
+            code = NO_VALUE
+        elif end - start > max_bytes:
+            code = TOO_LONG
+        else:
+            for block in range(blocks):
+                copy_block(states + block * 64, states + (blocks + block) * 64)
+            result = _document(start, end, row, node_at, key_at, longest_key, field_at, at)
+            if result < 0:
+                code = -result & 255
+                where = (-result >> 8) - start
+                if code == GROW:
+                    status = TEXT_FULL
+                    break
+            else:
+                all_good = True
+                for block in range(blocks):
+                    if same_bytes(states + block * 64, states + (2 * blocks) * 64) != -1:
+                        all_good = False
+                if not all_good:
+                    verdict = _verdict(field_count, field_at, at)
+                    if verdict:
+                        code = verdict >> 32
+                        wrong = verdict & 0xFFFFFFFF
+                        if code < MISSING:
+                            where = slot(slot(at, AT_NOTES), wrong * NOTE_BYTES + NOTE_AT) - start
+                    else:
+                        put_off = _finish(field_count, row_in, row, base, field_at, at, deferred, put_off)
+        if code:
+            rejects[bad * REJECT_SLOTS] = row_in
+            rejects[bad * REJECT_SLOTS + 1] = code
+            rejects[bad * REJECT_SLOTS + 2] = wrong
+            rejects[bad * REJECT_SLOTS + 3] = where
+            bad += 1
+        else:
+            row += 1
+        row_in += 1
+    progress[ROW_IN] = row_in
+    progress[ROW_OUT] = row
+    progress[REJECTED] = bad
+    progress[PUT_OFF] = put_off
+    progress[FULL_FIELD] = slot(at, AT_FULL)
+    return status

@@ -1,0 +1,370 @@
+"""JSON numbers: eight digits at a time, exactly rounded floats, exact decimals; and base64.
+
+Same conventions as ``json_text``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from windrow.kernels._compile import device
+from windrow.kernels.json_simd import (
+    byte_at,
+    first_bit,
+    hot,
+    int_at,
+    leading_zeros,
+    multiply_high,
+    put_byte,
+    put_int,
+    put_word,
+    word_at,
+)
+from windrow.kernels.json_text import (
+    BAD_NUMBER,
+    DECIMAL_RANGE,
+    DECIMAL_SCALE,
+    fail,
+)
+
+_ZEROS = np.uint64(0x3030303030303030)
+_HIGH = np.uint64(0x8080808080808080)
+_OVER_NINE = np.uint64(0x7676767676767676)
+_PAIRS = np.uint64(0x0F0F0F0F0F0F0F0F)
+_FOURS = np.uint64(0x00FF00FF00FF00FF)
+_EIGHTS = np.uint64(0x0000FFFF0000FFFF)
+_W0, _W1, _W3, _W8, _W16, _W32, _W63 = (np.uint64(n) for n in (0, 1, 3, 8, 16, 32, 63))
+_W64 = np.uint64(64)
+_TEN = np.uint64(10)
+_TIMES_10 = np.uint64(2561)
+_TIMES_100 = np.uint64(6553601)
+_TIMES_10000 = np.uint64(42949672960001)
+_POWERS = np.array([10**n for n in range(20)], np.uint64)
+_EXACT = np.array([float(10**n) for n in range(23)], np.float64)
+_TWO_53 = np.uint64(1 << 53)
+_HIDDEN = np.uint64(1 << 52)
+_LOW_9 = np.uint64(0x1FF)
+_INFINITY = np.uint64(0x7FF0000000000000)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+#: Result of `float_bits` when 19 digits do not decide the last bit.
+UNDECIDED = np.uint64(0xFFFFFFFFFFFFFFFF)
+#: The powers of five from 10**SMALLEST on that `float_bits` multiplies with.
+SMALLEST, LARGEST = -342, 308
+
+# Slots of the scratch that `read_number` fills.
+NEGATIVE, MANTISSA, EXPONENT, FRACTIONAL, DROPPED = 0, 8, 16, 24, 32
+
+# Value of a base64 digit, 64 for "=", 255 for none. RFC 4648, section 4.
+_SIXTY_FOUR = np.full(256, 255, np.uint8)
+for _value, _name in enumerate(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="):
+    _SIXTY_FOUR[_name] = _value
+
+
+def powers_of_five():  # type: ignore[no-untyped-def]
+    """128 leading bits of 5**q for q from SMALLEST to LARGEST: uint64 pairs (high, low), one after the other.
+
+    Powers are cut off, reciprocals that fit 128 bits are rounded up. Lemire, Number Parsing at a Gigabyte per Second, 2021.
+    """
+    table = np.empty(2 * (LARGEST - SMALLEST + 1), np.uint64)
+    for q in range(SMALLEST, LARGEST + 1):
+        if q >= 0:
+            bits = (5**q).bit_length()
+            value = 5**q << 128 - bits if bits <= 128 else 5**q >> bits - 128
+        else:
+            power = 5**-q
+            size = power.bit_length()
+            value = (1 << (size + 127 if q >= -27 else 2 * size + 128)) // power + 1
+            value >>= value.bit_length() - 128
+        at = 2 * (q - SMALLEST)
+        table[at], table[at + 1] = value >> 64, value & (1 << 64) - 1
+    return table
+
+
+@hot
+def digit_lanes(p: int):  # type: ignore[no-untyped-def]
+    """Eight bytes at `p`, digits as 0 to 9 (anything else is anything else)."""
+    return word_at(p) ^ _ZEROS
+
+
+@hot
+def digit_count(lanes) -> int:  # type: ignore[no-untyped-def]
+    """How many of the lanes from the first on are digits: 0 to 8."""
+    # a carry out of a lane that is no digit only reaches lanes behind it
+    return first_bit(((lanes + _OVER_NINE) | lanes) & _HIGH) >> 3
+
+
+@hot
+def lanes_value(lanes):  # type: ignore[no-untyped-def]
+    """The number that eight digits make, most significant first in memory."""
+    lanes = ((lanes & _PAIRS) * _TIMES_10) >> _W8
+    lanes = ((lanes & _FOURS) * _TIMES_100) >> _W16
+    return ((lanes & _EIGHTS) * _TIMES_10000) >> _W32
+
+
+@hot
+def digits_value(lanes, count: int):  # type: ignore[no-untyped-def]
+    """The number that the first `count` digits make; `count` is 1 to 8."""
+    return lanes_value(lanes << (_W64 - (np.uint64(count) << _W3)))
+
+
+@device
+def _skip_digits(p: int, end: int) -> int:
+    while p < end:
+        count = digit_count(digit_lanes(p))
+        p += count
+        if count < 8:
+            break
+    return p
+
+
+@device
+def skip_number(p: int, end: int) -> int:
+    """Behind the number at `p`: -? (0 | [1-9][0-9]*) (.[0-9]+)? ([eE][+-]?[0-9]+)?"""
+    if byte_at(p) == 45:
+        p += 1
+    if byte_at(p) == 48:
+        p += 1
+    else:
+        after = _skip_digits(p, end)
+        if after == p:
+            return fail(p, BAD_NUMBER)
+        p = after
+    if byte_at(p) == 46:
+        after = _skip_digits(p + 1, end)
+        if after == p + 1:
+            return fail(after, BAD_NUMBER)
+        p = after
+    if byte_at(p) | 32 == 101:
+        p += 1
+        if byte_at(p) == 43 or byte_at(p) == 45:
+            p += 1
+        after = _skip_digits(p, end)
+        if after == p:
+            return fail(p, BAD_NUMBER)
+        p = after
+    return p
+
+
+@device
+def read_number(p: int, end: int, out: int) -> int:
+    """`skip_number`, and its value: 19 significant digits and a power of ten go to the scratch slots at `out`.
+
+    FRACTIONAL is 1 if there is a point or an exponent, DROPPED nonzero if digits other than 0 were left out.
+    """
+    after = skip_number(p, end)
+    if after < 0:
+        return after
+    negative = np.int64(byte_at(p) == 45)
+    p += negative
+    mantissa = _W0
+    used = 0
+    exponent = 0
+    dropped = 0
+    point = 0
+    while p < after:
+        c = byte_at(p)
+        if c == 46:
+            point = 1
+            p += 1
+            continue
+        if c | 32 == 101:
+            break
+        lanes = digit_lanes(p)
+        count = digit_count(lanes)
+        if used + count <= 19 and (c != 48 or mantissa != _W0):
+            mantissa = mantissa * _POWERS[count] + digits_value(lanes, count)
+            used += count
+            exponent -= count * point
+            p += count
+            continue
+        digit = c - 48
+        if used < 19:
+            mantissa = mantissa * _TEN + np.uint64(digit)
+            used += np.int64(mantissa != _W0)
+            exponent -= point
+        else:
+            dropped |= digit
+            exponent += 1 - point
+        p += 1
+    put_int(out + FRACTIONAL, np.int64(point == 1 or p < after))
+    if p < after:
+        exponent += _exponent(p + 1, after)
+    put_int(out + NEGATIVE, negative)
+    put_word(out + MANTISSA, mantissa)
+    put_int(out + EXPONENT, exponent)
+    put_int(out + DROPPED, dropped)
+    return after
+
+
+@device
+def _exponent(p: int, end: int) -> int:
+    """The exponent written at `p`; what is beyond a milliard stays there, no document is that long."""
+    sign = 1
+    if byte_at(p) == 43 or byte_at(p) == 45:
+        sign = 44 - byte_at(p)
+        p += 1
+    value = 0
+    while p < end:
+        if value < 1_000_000_000:
+            value = value * 10 + byte_at(p) - 48
+        p += 1
+    return value * sign
+
+
+@device
+def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
+    """Bits of the float nearest to w * 10**q, ties to even (Lemire 2021, with the proof of Mushtak and Lemire 2023)."""
+    if w == _W0 or q < SMALLEST:
+        return _W0
+    if q > LARGEST:
+        return _INFINITY
+    zeros = leading_zeros(w)
+    w = w << np.uint64(zeros)
+    entry = powers + 16 * (q - SMALLEST)
+    factor = word_at(entry)
+    high = multiply_high(w, factor)
+    low = w * factor
+    if high & _LOW_9 == _LOW_9:
+        second = multiply_high(w, word_at(entry + 8))
+        low = low + second
+        if low < second:
+            high = high + _W1
+    upper = np.int64(high >> _W63)
+    shift = np.uint64(upper + 9)
+    mantissa = high >> shift
+    power = ((217706 * q) >> 16) + 63 + upper - zeros + 1023
+    if power <= 0:
+        if 1 - power >= 64:
+            return _W0
+        mantissa = mantissa >> np.uint64(1 - power)
+        mantissa = (mantissa + (mantissa & _W1)) >> _W1
+        return mantissa  # the hidden bit, if rounding set it, is the exponent 1
+    if low <= _W1 and -4 <= q <= 23 and mantissa & _W3 == _W1 and (mantissa << shift) == high:
+        mantissa = mantissa & ~_W1
+    mantissa = (mantissa + (mantissa & _W1)) >> _W1
+    if mantissa >= _TWO_53:
+        mantissa = _HIDDEN
+        power += 1
+    if power >= 2047:
+        return _INFINITY
+    return (mantissa & ~_HIDDEN) | np.uint64(power) << np.uint64(52)
+
+
+@device
+def float_bits(mantissa, exponent: int, dropped: int, powers: int):  # type: ignore[no-untyped-def]
+    """Bits of the float nearest to mantissa * 10**exponent; if digits were dropped, UNDECIDED where they matter."""
+    bits = _rounded(exponent, mantissa, powers)
+    if dropped and bits != _rounded(exponent, mantissa + _W1, powers):
+        return UNDECIDED
+    return bits
+
+
+@hot
+def is_exact(mantissa, exponent: int, dropped: int) -> bool:  # type: ignore[no-untyped-def]
+    """Whether one multiplication or division of exact floats gives the rounded value (Clinger 1990)."""
+    return mantissa <= _TWO_53 and -22 <= exponent <= 22 and dropped == 0
+
+
+@hot
+def exact_float(mantissa, exponent: int) -> float:  # type: ignore[no-untyped-def]
+    if exponent < 0:
+        return np.float64(mantissa) / _EXACT[-exponent]
+    return np.float64(mantissa) * _EXACT[exponent]
+
+
+@device
+def _times_ten(high, low, digit: int):  # type: ignore[no-untyped-def]
+    """(high, low) * 10 + digit in 128 bits."""
+    high = high * _TEN + multiply_high(low, _TEN)
+    low = low * _TEN
+    total = low + np.uint64(digit)
+    if total < low:
+        high = high + _W1
+    return high, total
+
+
+@device
+def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int:
+    """Write the number between `p` and `after` times 10**scale as 16 bytes at `out`; 0, or what is wrong.
+
+    Zeros at the end never matter: 1.500 fits a scale of 1.
+    """
+    negative = byte_at(p) == 45
+    p += np.int64(negative)
+    high = _W0
+    low = _W0
+    digits = 0  # significant ones in (high, low)
+    zeros = 0  # seen behind them
+    exponent = 0
+    point = 0
+    while p < after:
+        c = byte_at(p)
+        if c | 32 == 101:
+            exponent += _exponent(p + 1, after)
+            break
+        p += 1
+        if c == 46:
+            point = 1
+            continue
+        exponent -= point
+        if c == 48:
+            zeros += np.int64(digits > 0)
+            continue
+        if digits + zeros + 1 > 38:
+            return DECIMAL_SCALE if point else DECIMAL_RANGE
+        digits += zeros + 1
+        while zeros > 0:
+            high, low = _times_ten(high, low, 0)
+            zeros -= 1
+        high, low = _times_ten(high, low, c - 48)
+    missing = exponent + zeros + scale
+    if digits == 0:
+        missing = 0
+    if missing < 0:
+        return DECIMAL_SCALE
+    if digits + missing > precision:
+        return DECIMAL_RANGE
+    while missing > 0:
+        high, low = _times_ten(high, low, 0)
+        missing -= 1
+    if negative:
+        high = ~high + np.uint64(low == _W0)
+        low = ~low + _W1
+    put_word(out, low)
+    put_word(out + 8, high)
+    return 0
+
+
+@device
+def base64_in_place(start: int, end: int) -> int:
+    """Decode the base64 text between two addresses onto itself; the end of the bytes, or 0 if it is not base64.
+
+    The standard alphabet with padding, nothing else in it (RFC 4648, section 4).
+    """
+    if (end - start) & 3:
+        return 0
+    p = start
+    out = start
+    while p < end:
+        a = np.int64(_SIXTY_FOUR[byte_at(p)])
+        b = np.int64(_SIXTY_FOUR[byte_at(p + 1)])
+        c = np.int64(_SIXTY_FOUR[byte_at(p + 2)])
+        d = np.int64(_SIXTY_FOUR[byte_at(p + 3)])
+        p += 4
+        pads = np.int64(d == 64) + np.int64(c == 64)
+        if a > 63 or b > 63 or c > 64 or d > 64 or (c == 64 and d != 64) or (pads and p < end):
+            return 0
+        put_byte(out, (a << 2 | b >> 4) & 255)
+        if pads < 2:
+            put_byte(out + 1, (b << 4 | c >> 2) & 255)
+        if pads < 1:
+            put_byte(out + 2, (c << 6 | d) & 255)
+        out += 3 - pads
+    return out
+
+
+@hot
+def slot(address: int, at: int) -> int:
+    """One int64 of a scratch record."""
+    return int_at(address + at)

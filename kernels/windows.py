@@ -1,0 +1,124 @@
+"""Event times to panes, and the index of groups that are found by a pair of numbers.
+
+A *pane* is the smallest slice of event time that windows are made of; pane p covers ``[p * width, (p + 1) * width)``
+after the grid's offset. A *code* is ``pane * windows_per_pane + skip``, where skip is how many of the pane's windows, from
+the earliest on, were closed for the row already: a row that comes late for one window can be in time for the next.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from windrow.kernels._compile import inline, kernel
+from windrow.kernels._types import I64, NONE, R_I32, R_I64, W_I32, W_I64
+
+#: The code of a row whose windows are all closed.
+LATE = -(2**63)
+#: The code of a row that falls into no window (hopping with gaps between the windows).
+OUTSIDE = LATE + 1
+
+
+@kernel(I64(R_I64, R_I64, I64, I64, I64, I64, I64, I64, I64, W_I64))
+def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, cumulate, codes):  # type: ignore[no-untyped-def]
+    """The code of every row; returns how many are `LATE`.
+
+    A window is closed for a row when its end is at or before the row's watermark (`watermarks`, may be empty: none) or
+    `closed`. Windows of hopping (``cumulate == 0``) have the number k of ``[k * slide, k * slide + size)``; windows of
+    cumulate the number of their last pane. All times are int64 microseconds.
+    """
+    late = 0
+    pane = 0
+    pane_start = 1
+    pane_end = 0
+    first = 0
+    count = 0
+    for i in range(times.size):
+        time = times[i] - offset
+        if time < pane_start or time >= pane_end:
+            pane = time // width
+            pane_start = pane * width
+            pane_end = pane_start + width
+            if cumulate != 0:
+                panes = size // width
+                first = pane
+                count = panes - (pane - pane // panes * panes)
+            else:
+                first = -((size - pane_end) // slide)
+                count = pane_start // slide - first + 1
+        if count <= 0:
+            codes[i] = OUTSIDE
+            continue
+        skip = 0
+        limit = max(closed, watermarks[i]) if watermarks.size != 0 else closed
+        step = width if cumulate != 0 else slide
+        first_end = first * step + (width if cumulate != 0 else size) + offset
+        if first_end <= limit:
+            skip = (limit - first_end) // step + 1
+        if skip >= count:
+            codes[i] = LATE
+            late += 1
+        else:
+            codes[i] = pane * per_pane + skip
+    return late
+
+
+@inline
+def _slot(code, number, mask):  # type: ignore[no-untyped-def]
+    mixed = np.uint64(code) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(number) * np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= np.uint64(0xD6E8FEB86659FD93)
+    return np.int64((mixed ^ (mixed >> np.uint64(32))) & mask)
+
+
+@kernel(I64(R_I64, R_I32, I64, W_I32, W_I64, W_I32, W_I32))
+def pair_rows(codes, numbers, size, slots, row_codes, row_numbers, rows):  # type: ignore[no-untyped-def]
+    """Row of each pair (code, number) in an open-addressing index; pairs not there yet are appended.
+
+    `slots` (-1: free; its length a power of two, at least twice the rows) leads to rows, of which there are `size`.
+    A negative number gives row -1. Returns the new number of rows.
+    """
+    mask = np.uint64(slots.size - 1)
+    for i in range(codes.size):
+        number = numbers[i]
+        if number < 0:
+            rows[i] = -1
+            continue
+        code = codes[i]
+        slot = _slot(code, number, mask)
+        while True:
+            row = slots[slot]
+            if row < 0:
+                row = np.int32(size)
+                slots[slot] = row
+                row_codes[row] = code
+                row_numbers[row] = number
+                size += 1
+                break
+            if row_codes[row] == code and row_numbers[row] == number:
+                break
+            slot = np.int64((np.uint64(slot) + np.uint64(1)) & mask)
+        rows[i] = row
+    return size
+
+
+@kernel(NONE(R_I64, R_I32, W_I32))
+def pair_index(row_codes, row_numbers, slots):  # type: ignore[no-untyped-def]
+    """Fill empty `slots` with rows of different pairs, as `pair_rows` would have."""
+    mask = np.uint64(slots.size - 1)
+    for row in range(row_codes.size):
+        slot = _slot(row_codes[row], row_numbers[row], mask)
+        while slots[slot] >= 0:
+            slot = np.int64((np.uint64(slot) + np.uint64(1)) & mask)
+        slots[slot] = row
+
+
+@kernel(NONE(R_I32, I64, W_I64, W_I64))
+def number_windows(ids, per_window, seen, numbers):  # type: ignore[no-untyped-def]
+    """For windows of `per_window` events of a key: the window number of each row; `seen` counts the events of a key."""
+    for i in range(ids.size):
+        g = ids[i]
+        if g < 0:
+            numbers[i] = -1
+            continue
+        numbers[i] = seen[g] // per_window
+        seen[g] += 1
