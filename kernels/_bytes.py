@@ -65,9 +65,12 @@ def _copy(item: Any) -> Any:
 
 
 get8 = _load(_I8, types.uint8)
+get32 = _load(_I32, types.uint32)
+get64 = _load(_I64, types.uint64)
 put8 = _store(_I8, types.uint8)
 put16 = _store(ir.IntType(16), types.uint16)
 put32 = _store(_I32, types.uint32)
+put64 = _store(_I64, types.uint64)
 copy4 = _copy(_I32)
 copy8 = _copy(_I64)
 copy16 = _copy(ir.VectorType(_I8, 16))
