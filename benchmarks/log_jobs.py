@@ -35,7 +35,7 @@ def folder(name: str) -> Iterator[Path]:
 
 
 def write_bids(log: wr.Log, topic: str, events: int) -> tuple[int, int]:
-    """The bids among so many Nexmark events as JSON, dealt to the partitions in chunks; gives their number and bytes."""
+    """The bids among so many Nexmark events as JSON, dealt to the partitions in chunks; their number and bytes."""
     log.create_topic(topic, partitions=_PARTITIONS)
     bids, size = 0, 0
     for number, first in enumerate(range(0, events, _CHUNK)):
@@ -63,6 +63,7 @@ def checksum(path: Path, topic: str) -> str:
     "log_to_log", "JSON bids in the embedded log -> 10 s count, sum, max per auction -> embedded log, exactly once"
 )
 def log_to_log(scale: float) -> list[Measured]:
+    """The median of three runs after one that compiles; DuckDB's one-thread batch query over the same documents."""
     events = max(int(5_000_000 * scale), 20_000)
     with folder("log") as path:
         with wr.Log(path) as log:
@@ -112,6 +113,7 @@ def log_to_log_scaling(scale: float) -> list[Measured]:
 
 @benchmark("epoch_latency", "one epoch of 10 k events from the log to the log, committed: median and 99th percentile")
 def epoch_latency(scale: float) -> list[Measured]:
+    """From the call of ``job.step()`` to its return: read, decode, window, write, commit."""
     epochs = max(int(300 * scale), 20)
     rows = 10_000
     with folder("latency") as path:
@@ -136,6 +138,7 @@ def epoch_latency(scale: float) -> list[Measured]:
 
 @benchmark("restore", "10 M keys of window state from the log back into memory")
 def restore(scale: float) -> list[Measured]:
+    """Opening a job whose state is in the log; bytes are those of the keys and aggregates, 32 a key."""
     keys = max(int(10_000_000 * scale), 50_000)
     with folder("restore") as path:
         random = np.random.default_rng(3)
