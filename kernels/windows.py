@@ -1,8 +1,8 @@
 """Event times to panes, and the index of groups that are found by a pair of numbers.
 
 A *pane* is the smallest slice of event time that windows are made of; pane p covers ``[p * width, (p + 1) * width)``
-after the grid's offset. A *code* is ``pane * windows_per_pane + skip``, where skip is how many of the pane's windows, from
-the earliest on, were closed for the row already: a row that comes late for one window can be in time for the next.
+after the grid's offset. A *code* is ``pane * windows_per_pane + skip``, where skip is how many of the pane's windows,
+from the earliest on, were closed for the row already: a row that comes late for one window can be in time for the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ OUTSIDE = LATE + 1
 
 
 @kernel(I64(R_I64, R_I64, I64, I64, I64, I64, I64, I64, I64, W_I64))
-def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, cumulate, codes):  # type: ignore[no-untyped-def]
+def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, cumulate, codes):  # type:
+ignore[no-untyped-def]
     """The code of every row; returns how many are `LATE`.
 
     A window is closed for a row when its end is at or before the row's watermark (`watermarks`, may be empty: none) or
