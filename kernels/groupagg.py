@@ -143,8 +143,7 @@ def extreme_float(ids, values, valid, largest, extremes):  # type: ignore[no-unt
 
 
 @kernel(NONE(R_I32, R_I64, R_I64, R_I64, R_U8, B1, W_I64, W_I64, W_I64, W_U8))
-def pick(ids, times, origins, values, valid, latest, held_times, held_origins, held_values, held):  # type:
-ignore[no-untyped-def]
+def pick(ids, times, origins, values, valid, latest, held_times, held_origins, held_values, held):  # type: ignore[no-untyped-def]
     """The value of the earliest (or latest) row of each group by (time, origin).
 
     `held` is 1 where a group has a value already. Of rows with the same time and origin the first one given stays

@@ -19,8 +19,7 @@ OUTSIDE = LATE + 1
 
 
 @kernel(I64(R_I64, R_I64, I64, I64, I64, I64, I64, I64, I64, W_I64))
-def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, cumulate, codes):  # type:
-ignore[no-untyped-def]
+def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, cumulate, codes):  # type: ignore[no-untyped-def]
     """The code of every row; returns how many are `LATE`.
 
     A window is closed for a row when its end is at or before the row's watermark (`watermarks`, may be empty: none) or

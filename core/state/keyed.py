@@ -26,7 +26,6 @@ from windrow.state.keys import KeyTable
 from windrow.state.rows import Rows, load
 from windrow.units import BEFORE_TIME_US
 
-
 VERSION = 1
 _META = pa.schema(
     [
@@ -267,8 +266,7 @@ class KeyedState(ABC):
             )
         if first != len(self.keys):
             raise StateError(
-                f"{self.aggregation.name}: a delta starts at key {first} but {len(self.keys)} keys are there: one is
-                missing"
+                f"{self.aggregation.name}: a delta starts at key {first}, but {len(self.keys)} keys are there: one is missing"
             )
         if first == 0:
             self.keys = KeyTable(self.aggregation.key_types, expected=held.num_rows)

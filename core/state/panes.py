@@ -142,7 +142,7 @@ class PaneState(KeyedState):
         self._drop(self.grid.last_closed(watermark_us))
 
     def _emit_windows(self, first: int, last: int | None) -> list[pa.RecordBatch]:
-        """Windows from `first` to `last` (None: all there are), in order; only changed groups when emitting ``current``."""
+        """Windows from `first` to `last` (None: all), in order; only changed groups when emitting ``current``."""
         dense = self._windows(self.dense, first, last)
         affected = self._windows(self._changed_codes(), first, last) if self.current else None
         alone = dense if affected is None else dense & affected
