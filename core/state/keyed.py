@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
+from windrow.batch import Tables
 from windrow.errors import StateError
-from windrow.operators.base import Tables
 from windrow.plan.window import Aggregation
 from windrow.state.accumulators import Lanes
 from windrow.state.build import make_accumulators

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from windrow.batch import TIME, Int32s, Int64s, view
-from windrow.operators.base import Tables
+from windrow.batch import TIME, Int32s, Int64s, Tables, view
 from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators import Lanes
 from windrow.state.columns import all_rows
