@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.progress.ledger_job import start
+from windrow.codec.base import Decoded, Rejected
 from windrow.datatypes import INT64, STRING, Field, Schema
 from windrow.errors import FencedError, InvariantError, LogError, PlanError, RecordError
 from windrow.io.base import REJECTED
@@ -27,23 +27,15 @@ from windrow.io.log.source import LogSource
 SCHEMA = Schema((Field("n", INT64), Field("s", STRING)))
 
 
-@dataclass
-class Decoded:
-    data: pa.RecordBatch
-    rejected: Sequence[int]
-    fields: Sequence[str | None]
-    reasons: Sequence[str]
-
-
 class SlowJson:
     """A decoder by the standard library."""
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self._columns = columns
 
-    def decode(self, values: pa.Array) -> Decoded:
+    def decode(self, documents: pa.Array) -> Decoded:
         rows, bad = [], []
-        for number, value in enumerate(values.to_pylist()):
+        for number, value in enumerate(documents.to_pylist()):
             try:
                 rows.append(json.loads(value))
             except (ValueError, TypeError):
@@ -51,7 +43,8 @@ class SlowJson:
         types = {"n": pa.int64(), "s": pa.string()}
         arrays = [pa.array([row.get(name) for row in rows], types[name]) for name in self._columns]
         data = pa.RecordBatch.from_arrays(arrays, names=list(self._columns))
-        return Decoded(data, bad, [None] * len(bad), ["not JSON"] * len(bad))
+        reasons = ("not JSON",) * len(bad)
+        return Decoded(data, Rejected(np.array(bad, np.int64), (None,) * len(bad), reasons))
 
 
 def everything(
