@@ -128,5 +128,6 @@ def cuts(restart: bool = True) -> st.SearchStrategy[Cut]:
         batch_rows=st.sampled_from([3, 40, 300]),
         restart_every=st.sampled_from([0, 1, 2, 3]) if restart else st.just(0),
         snapshot_every=st.sampled_from([0, 1, 3]),
+        few_keys=st.sampled_from([0, 4096]),
         seed=st.integers(0, 100),
     )
