@@ -110,6 +110,22 @@ def escapes32(typing_context: Any, at: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def equals32(typing_context: Any, at: Any, byte: Any) -> Any:
+    """Bit i is set when byte ``at + i`` of 32 bytes is `byte` (uint8)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(_I8, 32)
+        data = builder.load(builder.inttoptr(args[0], vector.as_pointer()), align=1)
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), args[1], ir.Constant(_I32, 0))
+        lanes = ir.Constant(ir.VectorType(_I32, 32), [0] * 32)
+        wanted = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
+        hit = builder.icmp_unsigned("==", data, wanted)
+        return builder.zext(builder.bitcast(hit, _I32), _I64)
+
+    return types.uint64(types.int64, types.uint8), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def trailing_zeros(typing_context: Any, value: Any) -> Any:
     """Index of the lowest set bit of a uint64; 64 when there is none."""
 
