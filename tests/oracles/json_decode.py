@@ -14,9 +14,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 MISSING = object()
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII
-)
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -175,8 +173,10 @@ def _iso_us(value: Any) -> int:
     except ValueError as error:
         raise BadField("no time") from error
     us = int((match[7] or "0").ljust(9, "0")[:6])
-    return (naive.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) + us - int(
-        (zone.utcoffset(None) or timedelta()) / timedelta(microseconds=1)
+    return (
+        (naive.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+        + us
+        - int((zone.utcoffset(None) or timedelta()) / timedelta(microseconds=1))
     )
 
 
