@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,15 @@ import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_schema
 from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s
+from windrow.codec.base import Decoded, Rejected
 from windrow.codec.json_program import Program, Scratch, WantedField, field_table, program
 from windrow.codec.json_reasons import document_reason, field_reason
+from windrow.datatypes import Schema
 from windrow.errors import PlanError
-from windrow.codec.base import Decoded, Rejected
 from windrow.kernels import json_decode as decoder
 from windrow.kernels import json_fields as kinds
 from windrow.kernels.json_numbers import powers_of_five
 from windrow.kernels.json_text import FLOAT_RANGE
-from windrow.datatypes import Schema
 
 _REJECTS = 256  # rejected rows and deferred values that the kernel hands over at a time
 _PROBE_ROWS = 128  # rows from which the sizes of the text columns are estimated

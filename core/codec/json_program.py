@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from windrow.batch import Bytes, Int64s
+from windrow.datatypes import BINARY, BOOL, DATE, FLOAT64, INT64, STRING, TIMESTAMP, Field, Schema
 from windrow.errors import PlanError
 from windrow.kernels import json_decode as decoder
 from windrow.kernels import json_fields as kinds
 from windrow.kernels.json_times import LAST_DAY
-from windrow.datatypes import BINARY, BOOL, DATE, FLOAT64, INT64, STRING, TIMESTAMP, Field, Schema
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}

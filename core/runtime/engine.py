@@ -32,6 +32,7 @@ from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, Ledger, Recovery, StateWrite
 from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
 from windrow.runtime.intake import EpochPlan, Intake
+from windrow.runtime.memory import keep_freed_memory
 from windrow.runtime.metrics import EpochReport, Tally
 from windrow.runtime.resources import Resources
 from windrow.runtime.snapshots import SnapshotPolicy
@@ -92,6 +93,7 @@ class Engine:
 
     def open(self) -> None:
         """Take the job over, restore its state, and be ready for the next epoch."""
+        keep_freed_memory()
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
         self._pipeline = build(self.plan, self._shards, self._resources)

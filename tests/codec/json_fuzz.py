@@ -18,7 +18,7 @@ from tests.oracles import json_decode as oracle
 from tests.oracles.json_decode import Wanted
 from windrow.arrow_types import named_type
 from windrow.codec.json import JsonDecoder
-from windrow.schema import Field, Schema
+from windrow.datatypes import Field, Schema
 
 FIELDS = [
     Wanted("i", "int64", ("i",)),
