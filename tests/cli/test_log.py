@@ -1,4 +1,4 @@
-"""``windrow log``: what it prints, and what it refuses."""
+"""``windrow log``: golden outputs, and laws on what it shows and refuses."""
 
 from __future__ import annotations
 

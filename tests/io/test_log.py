@@ -1,4 +1,4 @@
-"""The log as its users see it: what was appended can be read, and nothing else."""
+"""The log as its users see it, against oracles and laws: what was appended can be read, and nothing else."""
 
 from __future__ import annotations
 

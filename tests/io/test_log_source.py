@@ -1,4 +1,4 @@
-"""A topic as a source, and as a sink outside the ledger's log."""
+"""A topic as a source and as a sink, several processes at once: oracles and laws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both ledgers keep the same laws; what only the durable one promises comes after."""
+"""Both ledgers keep the same laws, and agree with an oracle; what only the durable one promises comes after."""
 
 from __future__ import annotations
 

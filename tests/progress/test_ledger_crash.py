@@ -1,4 +1,4 @@
-"""Processes that die at each step of a commit: what was committed is whole, what was not is nowhere."""
+"""Crash tests: processes die at each step of a commit; what was committed is whole, what was not is nowhere."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any, Literal, cast
 import crc32c
 import pyarrow as pa
 
-from windrow.errors import CorruptionError, FencedError, InvariantError
+from windrow.errors import CorruptionError, FencedError, InvariantError, LogError
 from windrow.io.log.log import Log
 from windrow.io.log.maps import damaged
 from windrow.io.log.records import STATE_COLUMNS, JobRow, StateRow, job_crc, read_job, read_positions, state_crc
@@ -150,12 +151,12 @@ class LogLedger:
     def _clean(self, freed: set[int]) -> None:
         """Remove the files that held nothing but replaced state."""
         reach("ledger.clean.before")
-        with self.log.store.reading() as connection:
-            named = {
-                file for (file,) in connection.execute("SELECT DISTINCT file FROM state WHERE job = ?", (self._id,))
-            }
-        if freed - named:
-            self.log.remove_files(freed - named)
+        with contextlib.suppress(LogError):  # the commit stands; what is left here the next sweep takes
+            with self.log.store.reading() as connection:
+                found = connection.execute("SELECT DISTINCT file FROM state WHERE job = ?", (self._id,)).fetchall()
+            unnamed = freed - {file for (file,) in found}
+            if unnamed:
+                self.log.remove_files(unnamed)
         reach("ledger.clean.after")
 
     def _nested(self) -> dict[str, dict[int, int]]:

@@ -206,7 +206,9 @@ class Log:
         for name in topics:
             info = self.topic(name)
             if retention.is_due(info):
-                self.apply_retention(topic=name)
+                # The append is durable: an error here must not make its caller append again. The next one tries again.
+                with contextlib.suppress(LogError):
+                    self.apply_retention(topic=name)
 
     def _segments(self) -> SegmentWriter:
         """This object's writer; the first write makes it, and clears away what crashed writers left."""

@@ -41,6 +41,7 @@ STATE_COLUMNS = ", ".join(StateRow._fields)
 
 
 def read_job(connection: sqlite3.Connection, job: str) -> JobRow | None:
+    """The job of that name, if there is one."""
     row = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs WHERE name = ?", (job,)).fetchone()
     return JobRow(*row) if row is not None else None
 
