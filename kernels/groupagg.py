@@ -181,7 +181,7 @@ def mark(ids, valid, bits, listed, flags, touched, touched_count):  # type: igno
             continue
         held = flags[g]
         if (held & bits) != bits:
-            if (listed & ~held) != 0:
+            if (bits & listed & ~held) != 0:
                 touched[touched_count] = g
                 touched_count += 1
             flags[g] = held | bits
