@@ -14,7 +14,7 @@ _KERNELS = ("count_values", "sum_int", "sum_wide", "sum_float", "sum_squares", "
 @benchmark(
     "kernels_groupagg",
     "one aggregate after the other over rows of 1k and of 1M groups",
-    kernels=tuple(f"groupagg.{name}" for name in (*_KERNELS, "mark", "count_sum_max")),
+    kernels=tuple(f"groupagg.{name}" for name in (*_KERNELS, "mark")),
 )
 def kernels_groupagg(scale: float) -> list[Measured]:
     """Each kernel over rows whose groups are drawn at random."""
@@ -44,7 +44,6 @@ def kernels_groupagg(scale: float) -> list[Measured]:
                 c,
             ),
             "mark": (lambda i=ids, f=flags, t=touched: groupagg.mark(i, ALL_VALID, 3, 0, f, t, 0), flags),
-            "count_sum_max": (lambda i=ids, a=a, b=b, c=c: groupagg.count_sum_max(i, values, a, b, c), b),
         }
         for name, (call, result) in calls.items():
             for array in (a, b, c, x, y, flags):

@@ -88,7 +88,7 @@ class Rows:
         self.capacity = capacity
 
     def update(self, ids: Int32s, inputs: Inputs, every: bool = False) -> None:
-        """Add rows of a batch; a negative id skips the row. `every`: each group has one, so that none need be marked."""
+        """Add rows of a batch; a negative id skips the row. `every`: each group has one, none need be marked."""
         for accumulator, lanes in zip(self.accumulators, self.lanes, strict=True):
             accumulator.update(lanes, self.flags, ids, inputs)
         if every:

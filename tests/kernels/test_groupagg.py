@@ -57,19 +57,6 @@ def test_counts_sums_and_extremes(given_rows, held, largest):
     assert extremes.tolist() == oracle.extreme_int(ids, values, valid, largest, held)
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows(st.integers(-1000, 1000)))
-def test_the_fused_kernel_is_the_three(given_rows):
-    ids, values, _ = given_rows
-    counts, sums, maxima = (np.zeros(GROUPS, np.int64) for _ in range(3))
-
-    groupagg.count_sum_max(i32(ids), i64(values), counts, sums, maxima)
-
-    zeros = [0] * GROUPS
-    expected = oracle.count_sum_max(ids, values, zeros, zeros, zeros)
-    assert (counts.tolist(), sums.tolist(), maxima.tolist()) == expected
-
-
 def split(value):
     """Low and high int64 of a 128-bit int."""
     low = value & (2**64 - 1)

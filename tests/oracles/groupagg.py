@@ -61,11 +61,3 @@ def mark(ids, valid, bits, listed, flags):
     marked = {g for i, g in enumerate(ids) if g >= 0 and (valid is None or valid[i])}
     after = [held | bits if g in marked else held for g, held in enumerate(flags)]
     return after, {g for g in marked if bits & listed and not flags[g] & listed}
-
-
-def count_sum_max(ids, values, counts, sums, maxima):
-    return (
-        count_values(ids, None, counts),
-        sum_int(ids, values, None, sums),
-        extreme_int(ids, values, None, True, maxima),
-    )
