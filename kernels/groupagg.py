@@ -2,6 +2,9 @@
 
 Every kernel takes ``ids`` (group of each row; negative: skip the row) and ``valid`` (see the package). Accumulators are
 plain arrays indexed by group, so that a partial result is merged by the same kernel that adds rows.
+
+There is no kernel for several aggregates at once: count, sum and max in one pass took 1.25 ns a row at 1k groups, in
+three 1.87, but 25 ns at 1M groups, in three 10.
 """
 
 from __future__ import annotations
@@ -181,21 +184,8 @@ def mark(ids, valid, bits, listed, flags, touched, touched_count):  # type: igno
             continue
         held = flags[g]
         if (held & bits) != bits:
-            if (listed & ~held) != 0:
+            if (bits & listed & ~held) != 0:
                 touched[touched_count] = g
                 touched_count += 1
             flags[g] = held | bits
     return touched_count
-
-
-@kernel(NONE(R_I32, R_I64, W_I64, W_I64, W_I64))
-def count_sum_max(ids, values, counts, sums, maxima):  # type: ignore[no-untyped-def]
-    """`count_values`, `sum_int` and `extreme_int` in one pass over a column without nulls, for the commonest query."""
-    for i in range(ids.size):
-        g = ids[i]
-        if g < 0:
-            continue
-        value = values[i]
-        counts[g] += 1
-        sums[g] += value
-        maxima[g] = max(maxima[g], value)

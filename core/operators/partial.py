@@ -55,7 +55,7 @@ def aggregate_batch(
         return None
     ids, first = grouped
     rows = Rows(make_accumulators(aggregation), len(first), track=False)
-    rows.update(ids, Inputs(batch, timed))
+    rows.update(ids, Inputs(batch, timed), every=True)
     taken = pa.array(first)
     columns = {name: key.take(taken) for name, key in zip(aggregation.keys, keys, strict=True)}
     if codes is not None:

@@ -21,7 +21,7 @@ from windrow.batch import ALL_VALID, Bytes, Int32s, validity, view
 from windrow.errors import StateError
 from windrow.kernels.groupagg import mark
 from windrow.plan.window import Aggregate
-from windrow.state.columns import Inputs, grown
+from windrow.state.columns import Inputs, all_rows, grown
 
 #: Rows by their numbers, or all of a range.
 Chosen = Int32s | slice
@@ -88,6 +88,16 @@ class Accumulator(ABC):
     def merge(self, lanes: Lanes, flags: Bytes, ids: Int32s, other: Lanes) -> None:
         """Add whole groups: row i of `other` to group ``ids[i]``."""
 
+    def merge_aligned(self, lanes: Lanes, flags: Bytes, other: Lanes, present: npt.NDArray[np.bool_]) -> None:
+        """Add groups of `other` where `present` to the groups of the same numbers."""
+        ids = all_rows(len(present))
+        ids[~present] = -1
+        self.merge(lanes, flags, ids, self.select(other, slice(0, len(present))))
+
+    def copy(self, lanes: Lanes, size: int) -> Lanes:
+        """A copy of the first `size` groups, present or not."""
+        return self.select(lanes, all_rows(size))
+
     @abstractmethod
     def select(self, lanes: Lanes, rows: Chosen) -> Lanes:
         """The state of these groups, all present: a copy, or a view when `rows` is a slice."""
@@ -142,8 +152,13 @@ class NumericAccumulator(Accumulator):
         self.see(lanes, flags, ids, ALL_VALID if other.seen is None else other.seen)
 
     def select(self, lanes: Lanes, rows: Chosen) -> Lanes:
-        arrays = [None if array is None else array[rows] for array in lanes.arrays]
-        return Lanes(arrays, None if lanes.seen is None else lanes.seen[rows], lanes.bound)
+        arrays = [None if array is None else _chosen(array, rows) for array in lanes.arrays]
+        return Lanes(arrays, None if lanes.seen is None else _chosen(lanes.seen, rows), lanes.bound)
+
+    def copy(self, lanes: Lanes, size: int) -> Lanes:
+        view = self.select(lanes, slice(0, size))
+        arrays = [None if array is None else array.copy() for array in view.arrays]
+        return Lanes(arrays, None if view.seen is None else view.seen.copy(), view.bound)
 
     def put(self, lanes: Lanes, flags: Bytes, rows: Chosen, other: Lanes) -> None:
         for k, source in enumerate(other.arrays):
@@ -185,6 +200,10 @@ class NumericAccumulator(Accumulator):
     def nbytes(self, lanes: Lanes) -> int:
         total: int = sum(array.nbytes for array in lanes.arrays if array is not None)
         return total + (0 if lanes.seen is None else lanes.seen.nbytes)
+
+
+def _chosen(array: Any, rows: Chosen) -> Any:
+    return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
 
 
 def _filled(lane: Lane, capacity: int) -> npt.NDArray[np.generic]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.batch import ALL_VALID, Bytes, Float64s, Int32s, Int64s
@@ -36,6 +37,10 @@ class Count(NumericAccumulator):
 
     def merge(self, lanes: Lanes, flags: Bytes, ids: Int32s, other: Lanes) -> None:
         sum_int(ids, other.arrays[0], ALL_VALID, lanes.arrays[0])
+
+    def merge_aligned(self, lanes: Lanes, flags: Bytes, other: Lanes, present: npt.NDArray[np.bool_]) -> None:
+        size = len(present)  # groups that are not present count 0
+        lanes.arrays[0][:size] += other.arrays[0][:size]
 
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         return from_ints(lanes.arrays[0][:size], None, self.type)
@@ -84,6 +89,15 @@ class SumInt(_Sum):
         valid = ALL_VALID if other.seen is None else other.seen
         self._add(lanes, ids, low, high, valid, magnitude(low) * len(low))
         self.merge_note(lanes, flags, ids, other)
+
+    def merge_aligned(self, lanes: Lanes, flags: Bytes, other: Lanes, present: npt.NDArray[np.bool_]) -> None:
+        size = len(present)
+        narrow = lanes.arrays[1] is None and other.arrays[1] is None and lanes.bound + other.bound < _SAFE
+        if not narrow or lanes.seen is not None or other.seen is not None or self.mean:
+            super().merge_aligned(lanes, flags, other, present)
+            return
+        lanes.arrays[0][:size] += other.arrays[0][:size]
+        lanes.bound += other.bound
 
     def put(self, lanes: Lanes, flags: Bytes, rows: Chosen, other: Lanes) -> None:
         low, high = other.arrays[0], other.arrays[1]
@@ -199,6 +213,13 @@ class ExtremeInt(NumericAccumulator):
         valid = ALL_VALID if other.seen is None else other.seen
         extreme_int(ids, other.arrays[0], valid, self.largest, lanes.arrays[0])
         self.merge_seen(lanes, flags, ids, other)
+
+    def merge_aligned(self, lanes: Lanes, flags: Bytes, other: Lanes, present: npt.NDArray[np.bool_]) -> None:
+        if lanes.seen is not None or other.seen is not None:
+            super().merge_aligned(lanes, flags, other, present)
+            return
+        held = lanes.arrays[0][: len(present)]
+        (np.maximum if self.largest else np.minimum)(held, other.arrays[0][: len(present)], out=held)
 
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         return from_ints(lanes.arrays[0][:size], None if lanes.seen is None else lanes.seen[:size], self.type)

@@ -122,6 +122,10 @@ class KeyedState(ABC):
     def live_keys(self) -> npt.NDArray[np.bool_]:
         """For each key id, whether anything is held for it."""
 
+    def surely_live(self) -> int:
+        """A quick lower bound of how many keys something is held for."""
+        return 0
+
     @abstractmethod
     def renumber(self, kept: Int32s) -> None:
         """Key ids are from now on positions in `kept`."""
@@ -208,6 +212,8 @@ class KeyedState(ABC):
         self._dropped = False
         if not self.aggregation.keys or len(self.keys) < _FEW_KEYS:
             return
+        if self.surely_live() * 2 >= len(self.keys):
+            return
         live = self.live_keys()
         if np.count_nonzero(live) * 2 >= len(live):
             return
@@ -266,7 +272,7 @@ class KeyedState(ABC):
             )
         if first != len(self.keys):
             raise StateError(
-                f"{self.aggregation.name}: a delta starts at key {first}, but there are {len(self.keys)}: one is missing"
+                f"{self.aggregation.name}: a delta starts at key {first} but there are {len(self.keys)}: one is missing"
             )
         if first == 0:
             self.keys = KeyTable(self.aggregation.key_types, expected=held.num_rows)

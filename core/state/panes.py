@@ -22,7 +22,7 @@ from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table
 from windrow.state.output import window_batch
 from windrow.state.pool import Pool
 from windrow.state.pool_windows import PoolWindows
-from windrow.state.rows import CHANGED, PRESENT, Rows, load
+from windrow.state.rows import CHANGED, Rows, load
 from windrow.units import BEFORE_TIME_US
 
 PANE = "__pane"
@@ -50,6 +50,7 @@ class PaneState(KeyedState):
 
     def clear(self) -> None:
         self.dense: dict[int, Rows] = {}
+        self._checked_places = 0
         self.pool = Pool(self.accumulators, self.current)
 
     # taking rows
@@ -87,24 +88,35 @@ class PaneState(KeyedState):
         return code if code is not None else self.grid.codes(times, None, BEFORE_TIME_US)[0]
 
     def _is_dense(self, code: int, rows: int) -> bool:
-        """Whether rows of this pane go to a dense one; `rows` of them are about to come."""
+        """Whether rows of this pane go to a dense one; `rows` of them are about to come.
+
+        A new pane after a dense one will fill up as that did.
+        """
         if code in self.dense:
             return True
-        if self.key_count < FEW_KEYS or code in self.pool.counts or rows * _DENSE_FROM < self.key_count:
+        if self.key_count < FEW_KEYS or code in self.pool.counts:
+            return False
+        if rows * _DENSE_FROM < self.key_count and code - self.grid.per_pane not in self.dense:
             return False
         return self._room_for(1, rows)
 
     def _room_for(self, panes: int, more_groups: int = 0) -> bool:
-        places = sum(rows.capacity for rows in self.dense.values()) + panes * self.key_count
-        groups = more_groups + self._pool_size + sum(len(rows.present(rows.capacity)) for rows in self.dense.values())
-        return places <= _PLACES_PER_GROUP * groups + _SPARE_PLACES
+        places = self._places + panes * self.key_count - _SPARE_PLACES
+        if places <= 0:
+            return True
+        groups = more_groups + self._pool_size + sum(rows.count_present() for rows in self.dense.values())
+        return places <= _PLACES_PER_GROUP * groups
+
+    @property
+    def _places(self) -> int:
+        return sum(rows.capacity for rows in self.dense.values())
 
     @property
     def _pool_size(self) -> int:
         return sum(self.pool.counts.values())
 
     def _add(self, code: int, ids: Int32s, piece: Piece) -> None:
-        if not (self._is_dense(code, len(ids)) or self._follows_dense(code)):
+        if not self._is_dense(code, len(ids)):
             self._add_to_pool(np.full(len(ids), code, np.int64), ids, piece)
             return
         rows = self.dense.get(code)
@@ -115,13 +127,6 @@ class PaneState(KeyedState):
 
     def _new_rows(self) -> Rows:
         return Rows(self.accumulators, self.key_count, current=self.current)
-
-    def _follows_dense(self, code: int) -> bool:
-        """A new pane after a dense one will be dense too, unless memory is scarce."""
-        if code in self.pool.counts:
-            return False
-        before = self.dense.get(code - self.grid.per_pane)
-        return before is not None and self._room_for(1)
 
     def _add_to_pool(self, codes: Int64s, ids: Int32s, piece: Piece) -> None:
         piece.apply(self.pool.rows, self.pool.find(codes, ids))
@@ -176,8 +181,8 @@ class PaneState(KeyedState):
         ids, lanes = self._combine(window)
         if len(ids) == 0:
             return []
-        windows = np.full(len(ids), window, np.int64)
-        return [window_batch(self, self.key_columns(self._all_or(ids)), *self.grid.bounds(windows), lanes)]
+        start, end = (np.full(len(ids), bound[0]) for bound in self.grid.bounds(np.array([window], np.int64)))
+        return [window_batch(self, self.key_columns(self._all_or(ids)), start, end, lanes)]
 
     def _all_or(self, ids: Int32s) -> Int32s | None:
         return None if len(ids) == self.key_count else ids
@@ -191,14 +196,18 @@ class PaneState(KeyedState):
             ids = rows.changed() if self.current else rows.present(rows.capacity)
             every = len(ids) and len(ids) == int(ids[-1]) + 1
             return ids, rows.select(slice(0, len(ids)) if every else ids)
-        whole = Rows(self.accumulators, self.key_count, track=False)
+        if dense:
+            dense.sort(key=lambda item: -item[1].capacity)  # the largest is the one to start from
+            whole = dense[0][1].copy()
+            whole.ensure(self.key_count)
+        else:
+            whole = Rows(self.accumulators, self.key_count, track=False)
+        for _, rows in dense[1:]:
+            whole.merge_aligned(rows, min(rows.capacity, self.key_count))
         changed = np.zeros(self.key_count, np.bool_)
-        for _, rows in dense:
-            size = min(rows.capacity, self.key_count)
-            ids = all_rows(size)
-            ids[(rows.flags[:size] & PRESENT) == 0] = -1
-            whole.merge(ids, rows.select(slice(0, size)))
-            changed[:size] |= (rows.flags[:size] & CHANGED) != 0
+        if self.current:
+            for _, rows in dense:
+                changed[rows.changed()] = True
         if len(pooled):
             pooled = pooled[np.argsort(self.pool.codes[pooled], kind="stable")]
             whole.merge(self.pool.numbers[pooled], self.pool.rows.select(pooled))
@@ -235,12 +244,15 @@ class PaneState(KeyedState):
         for code, count in sorted(self.pool.counts.items()):
             if count * _DENSE_FROM >= max(self.key_count, FEW_KEYS) and self._room_for(1):
                 self._make_dense(code)
-        if self.dense and not self._room_for(0):
-            sizes = {code: len(rows.present(rows.capacity)) for code, rows in self.dense.items()}
+        if self._places == self._checked_places:  # groups only get more in the same places
+            return
+        if not self._room_for(0):
+            sizes = {code: rows.count_present() for code, rows in self.dense.items()}
             for code in sorted(sizes, key=lambda code: (sizes[code], code)):
                 if self._room_for(0):
                     break
                 self._make_sparse(code)
+        self._checked_places = self._places
 
     def _make_dense(self, code: int) -> None:
         chosen = self.pool.of_codes([code])
@@ -255,6 +267,9 @@ class PaneState(KeyedState):
         ids = rows.present(rows.capacity)
         places = self.pool.find(np.full(len(ids), code, np.int64), ids)
         self.pool.rows.adopt(places, rows, ids)
+
+    def surely_live(self) -> int:
+        return max((rows.count_present() for rows in self.dense.values()), default=0)
 
     def live_keys(self) -> npt.NDArray[np.bool_]:
         live = np.zeros(self.key_count, np.bool_)

@@ -87,17 +87,35 @@ class Rows:
             accumulator.grow(lanes, capacity)
         self.capacity = capacity
 
-    def update(self, ids: Int32s, inputs: Inputs) -> None:
-        """Add rows of a batch; a negative id skips the row."""
+    def update(self, ids: Int32s, inputs: Inputs, every: bool = False) -> None:
+        """Add rows of a batch; a negative id skips the row. `every`: each group has one, none need be marked."""
         for accumulator, lanes in zip(self.accumulators, self.lanes, strict=True):
             accumulator.update(lanes, self.flags, ids, inputs)
-        self.mark(ids)
+        if every:
+            self.flags[:] = PRESENT
+        else:
+            self.mark(ids)
 
     def merge(self, ids: Int32s, partial: Sequence[Lanes]) -> None:
         """Add groups of `partial`, row i of it to group ``ids[i]``."""
         for accumulator, lanes, other in zip(self.accumulators, self.lanes, partial, strict=True):
             accumulator.merge(lanes, self.flags, ids, other)
         self.mark(ids)
+
+    def merge_aligned(self, other: Rows, size: int) -> None:
+        """Add the first `size` groups of other rows, each to the group of the same number."""
+        present = (other.flags[:size] & PRESENT).view(np.bool_)
+        for accumulator, lanes, theirs in zip(self.accumulators, self.lanes, other.lanes, strict=True):
+            accumulator.merge_aligned(lanes, self.flags, theirs, present)
+        self.flags[:size] |= other.flags[:size] & PRESENT
+
+    def copy(self) -> Rows:
+        """The same groups, with no account of what is unsaved or has changed."""
+        made = Rows(self.accumulators, 0, track=False)
+        made.lanes = [a.copy(lanes, self.capacity) for a, lanes in zip(self.accumulators, self.lanes, strict=True)]
+        made.flags = self.flags & PRESENT
+        made.capacity = self.capacity
+        return made
 
     def put(self, ids: Int32s, saved: Sequence[Lanes]) -> None:
         """Take over saved groups, replacing what is there; they count as saved."""
@@ -129,8 +147,11 @@ class Rows:
 
     def present(self, limit: int) -> Int32s:
         """The groups below `limit` that have had a row, in order."""
-        present: Int32s = np.flatnonzero(self.flags[:limit] & PRESENT).astype(np.int32)
+        present: Int32s = np.flatnonzero((self.flags[:limit] & PRESENT).view(np.bool_)).astype(np.int32)
         return present
+
+    def count_present(self) -> int:
+        return int(np.count_nonzero((self.flags & PRESENT).view(np.bool_)))
 
     def changed(self) -> Int32s:
         """The groups changed since `settle`, in order."""
