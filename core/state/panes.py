@@ -16,7 +16,7 @@ import pyarrow as pa
 from windrow.batch import TIME, Int32s, Int64s, Tables, view
 from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators import Lanes
-from windrow.state.columns import all_rows
+from windrow.state.columns import all_rows, extent
 from windrow.state.grid import Grid, grid_of
 from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
 from windrow.state.output import window_batch
@@ -60,7 +60,7 @@ class PaneState(KeyedState):
         if isinstance(codes, int):
             self._add(codes, ids, piece)
             return
-        low, high = int(codes.min()), int(codes.max())
+        low, high = extent(codes)
         if low == high:
             self._add(low, ids, piece)
             return
