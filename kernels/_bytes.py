@@ -65,9 +65,12 @@ def _copy(item: Any) -> Any:
 
 
 get8 = _load(_I8, types.uint8)
+get32 = _load(_I32, types.uint32)
+get64 = _load(_I64, types.uint64)
 put8 = _store(_I8, types.uint8)
 put16 = _store(ir.IntType(16), types.uint16)
 put32 = _store(_I32, types.uint32)
+put64 = _store(_I64, types.uint64)
 copy4 = _copy(_I32)
 copy8 = _copy(_I64)
 copy16 = _copy(ir.VectorType(_I8, 16))
@@ -104,6 +107,22 @@ def escapes32(typing_context: Any, at: Any) -> Any:
         return builder.zext(builder.bitcast(hit, _I32), _I64)
 
     return types.uint64(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def equals32(typing_context: Any, at: Any, byte: Any) -> Any:
+    """Bit i is set when byte ``at + i`` of 32 bytes is `byte` (uint8)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(_I8, 32)
+        data = builder.load(builder.inttoptr(args[0], vector.as_pointer()), align=1)
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), args[1], ir.Constant(_I32, 0))
+        lanes = ir.Constant(ir.VectorType(_I32, 32), [0] * 32)
+        wanted = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
+        hit = builder.icmp_unsigned("==", data, wanted)
+        return builder.zext(builder.bitcast(hit, _I32), _I64)
+
+    return types.uint64(types.int64, types.uint8), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from windrow.kernels._bytes import address, copy_run
 from windrow.kernels._compile import kernel
 from windrow.kernels._types import I64, NONE, R_I32, R_I64, R_U8, W_I32, W_U8
-from windrow.kernels._words import address, copy_run
 
 
 @kernel(I64(R_I32, R_I64, W_I32))

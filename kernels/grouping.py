@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from windrow.kernels._bytes import address, copy_run, get8, get32, get64
 from windrow.kernels._compile import device, kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, U64, W_I32, W_I64, W_U8, W_U64
-from windrow.kernels._words import address, copy_run, load8, load32, load64
 
 _ONE = np.uint64(1)
 #: Folds a second word into the first before the multiplication.
@@ -101,15 +101,15 @@ def same_bytes(left, right, size):  # type: ignore[no-untyped-def]
         last = size - 8
         at = 0
         while at < last:
-            if load64(left + at) != load64(right + at):
+            if get64(left + at) != get64(right + at):
                 return False
             at += 8
-        return load64(left + last) == load64(right + last)
+        return get64(left + last) == get64(right + last)
     if size >= 4:
-        return load32(left) == load32(right) and load32(left + size - 4) == load32(right + size - 4)
+        return get32(left) == get32(right) and get32(left + size - 4) == get32(right + size - 4)
     same = True
     for at in range(size):
-        same &= load8(left + at) == load8(right + at)
+        same &= get8(left + at) == get8(right + at)
     return same
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from windrow.kernels._bytes import address, get8, get32, get64
 from windrow.kernels._compile import device, inline, kernel
 from windrow.kernels._types import I64, NONE, R_F64, R_I32, R_I64, R_U8, R_U64, W_I32, W_I64, W_U64
-from windrow.kernels._words import address, load8, load32, load64
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -47,13 +47,14 @@ def hash_of_bytes(start, size):  # type: ignore[no-untyped-def]
         last = start + size - 8
         at = start
         while at < last:
-            state = _fold(state, load64(at))
+            state = _fold(state, get64(at))
             at += 8
-        state = _fold(state, load64(last))
+        state = _fold(state, get64(last))
     elif size >= 4:
-        state = _fold(state, load32(start) | (load32(start + size - 4) << _S32))
+        state = _fold(state, np.uint64(get32(start)) | (np.uint64(get32(start + size - 4)) << _S32))
     elif size > 0:
-        word = load8(start) | (load8(start + size // 2) << np.uint64(8)) | (load8(start + size - 1) << np.uint64(16))
+        middle, last = get8(start + size // 2), get8(start + size - 1)
+        word = np.uint64(get8(start)) | (np.uint64(middle) << np.uint64(8)) | (np.uint64(last) << np.uint64(16))
         state = _fold(state, word)
     return finalise(state)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from windrow.kernels._bytes import address, copy_run, get32, get64, put32, put64
 from windrow.kernels._compile import kernel
 from windrow.kernels._types import I64, NONE, R_I64, R_U8, W_I64, W_U8
-from windrow.kernels._words import address, copy_run, load32, load64, store32, store64
 
 
 @kernel(NONE(R_I64, R_U8, W_I64, W_U8))
@@ -23,7 +23,7 @@ def encode_int64(values, valid, places, rows):  # type: ignore[no-untyped-def]
         at = places[i]
         null = nullable and valid[i] == 0
         rows[at] = 0 if null else 1
-        store64(base + at + 1, np.uint64(0) if null else np.uint64(values[i]))
+        put64(base + at + 1, np.uint64(0) if null else np.uint64(values[i]))
         places[i] = at + 9
 
 
@@ -41,7 +41,7 @@ def encode_bytes(offsets, data, valid, places, rows):  # type: ignore[no-untyped
         else:
             size = offsets[i + 1] - offsets[i]
             rows[at] = 1
-            store32(base + at + 1, np.uint64(size))
+            put32(base + at + 1, np.uint32(size))
             copy_run(source + offsets[i], base + at + 5, size)
             places[i] = at + 5 + size
 
@@ -55,7 +55,7 @@ def decode_int64(rows, places, values, valid):  # type: ignore[no-untyped-def]
         at = places[i]
         valid[i] = rows[at]
         nulls += rows[at] == 0
-        values[i] = np.int64(load64(base + at + 1))
+        values[i] = np.int64(get64(base + at + 1))
         places[i] = at + 9
     return nulls
 
@@ -73,7 +73,7 @@ def decode_offsets(rows, places, offsets, valid):  # type: ignore[no-untyped-def
         if rows[at] == 0:
             nulls += 1
         else:
-            total += np.int64(load32(base + at + 1))
+            total += np.int64(get32(base + at + 1))
         offsets[i + 1] = total
     return nulls
 

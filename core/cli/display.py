@@ -110,10 +110,8 @@ class Live(Quiet):
 
     def __init__(self, title: str, console: Console) -> None:
         from rich.live import Live as RichLive
-        from rich.spinner import Spinner
 
         self._title = title
-        self._spinner = Spinner("dots")
         self._begun = time.monotonic()
         self._progress: Progress | None = None
         self._live = RichLive(console=console, refresh_per_second=8, get_renderable=self._render)
@@ -131,8 +129,7 @@ class Live(Quiet):
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        elapsed_s = time.monotonic() - self._begun
-        return panel(self._title, self._progress, elapsed_s, self._spinner if self._live.is_started else None)
+        return panel(self._title, self._progress, time.monotonic() - self._begun)
 
 
 def line(progress: Progress) -> str:
@@ -152,8 +149,9 @@ def line(progress: Progress) -> str:
     return ", ".join(parts + _troubles(progress))
 
 
-def panel(title: str, progress: Progress | None, elapsed_s: float, spinner: RenderableType | None) -> RenderableType:
-    """Progress as a panel; with the spinner when it is still running."""
+def panel(title: str, progress: Progress | None, elapsed_s: float) -> RenderableType:
+    """Progress as a panel: totals in the middle, rates and what goes with them on the right."""
+    from rich.markup import escape
     from rich.panel import Panel
     from rich.table import Table
 
@@ -162,12 +160,16 @@ def panel(title: str, progress: Progress | None, elapsed_s: float, spinner: Rend
     grid.add_column(justify="right", style="bold", no_wrap=True, min_width=13)
     grid.add_column(no_wrap=True)
     if progress is None:
-        grid.add_row("waiting for the first epoch", "", spinner or "")
+        grid.add_row("waiting for the first epoch", "", "")
     else:
         _fill(grid, progress)
-    subtitle = f"[dim]{figures.duration(progress.seconds if progress and spinner is None else elapsed_s)}"
     return Panel(
-        grid, title=f"[bold]{title}", title_align="left", subtitle=subtitle, subtitle_align="right", expand=False
+        grid,
+        title=f"[bold]{escape(title)}",
+        title_align="left",
+        subtitle=f"[dim]{figures.duration(elapsed_s)}",
+        subtitle_align="right",
+        expand=False,
     )
 
 

@@ -131,6 +131,15 @@ def check_schema(schema: pa.Schema, topic: str) -> None:
             )
 
 
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema that a file is given: without metadata, and with plain columns for view types.
+
+    pyarrow 26 cannot take rows of views, and a file would hold whole buffers for slices of them.
+    """
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return pa.schema([pa.field(field.name, plain.get(field.type, field.type), field.nullable) for field in schema])
+
+
 def _has_dictionary(type_: pa.DataType) -> bool:
     if pa.types.is_dictionary(type_):
         return True

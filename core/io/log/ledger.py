@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import crc32c
 import pyarrow as pa
@@ -14,25 +14,11 @@ import pyarrow as pa
 from windrow.errors import CorruptionError, FencedError, InvariantError
 from windrow.io.log.log import Log
 from windrow.io.log.maps import damaged
+from windrow.io.log.records import STATE_COLUMNS, JobRow, StateRow, job_crc, read_job, read_positions, state_crc
 from windrow.io.log.sharing import shared
 from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, Ranges, Recovery, StateWrite
 from windrow.progress.resume import check_plan
-
-
-class _StateRow(NamedTuple):
-    operator: str
-    shard: int
-    epoch: int
-    kind: str
-    tables: str  # JSON list of names, in the order of the streams
-    file: int
-    position: int
-    length: int
-    crc: int
-
-
-_STATE_COLUMNS = "operator, shard, epoch, kind, tables, file, position, length, crc"
 
 
 class LogLedger:
@@ -58,21 +44,21 @@ class LogLedger:
         self._job, self._plan = job, json.dumps(plan, sort_keys=True)
         self.log.sweep(crashed_only=True)
         with self.log.store.transaction() as transaction:
-            row = _job_row(transaction, job)
+            row = read_job(transaction, job)
             if row is not None and row.plan is not None:
                 check_plan(job, json.loads(row.plan), plan)
             self._id, self._owner = _take_over(transaction, job, self.log.clock.now_us())
-            row = _job_row(transaction, job)
+            row = read_job(transaction, job)
             assert row is not None
-            self._positions = _positions(transaction, self._id)
+            self._positions = read_positions(transaction, self._id)
             state = [
-                _StateRow(*found)
+                StateRow(*found)
                 for found in transaction.execute(
-                    f"SELECT {_STATE_COLUMNS} FROM state WHERE job = ? ORDER BY operator, shard, epoch", (self._id,)
+                    f"SELECT {STATE_COLUMNS} FROM state WHERE job = ? ORDER BY operator, shard, epoch", (self._id,)
                 )
             ]
         reach("ledger.open")
-        if row.crc != _job_crc(row.epoch, row.progress, row.planned, self._positions):
+        if row.crc != job_crc(row.epoch, row.progress, row.planned, self._positions):
             raise CorruptionError(
                 f"job {job!r} in {self.log.path}: what the ledger says of epoch {row.epoch} is damaged"
             )
@@ -88,7 +74,7 @@ class LogLedger:
         reach("ledger.ahead")
         with self.log.store.transaction() as transaction:
             row = self._check_owner(transaction)
-            crc = _job_crc(row.epoch, row.progress, planned, self._positions)
+            crc = job_crc(row.epoch, row.progress, planned, self._positions)
             transaction.execute("UPDATE jobs SET planned = ?, crc = ? WHERE id = ?", (planned, crc, self._id))
 
     def commit(self, commit: EpochCommit) -> None:
@@ -120,8 +106,8 @@ class LogLedger:
         if epoch != self._epoch + 1:
             raise InvariantError(f"epoch {epoch} was given to the ledger after epoch {self._epoch}")
 
-    def _check_owner(self, transaction: sqlite3.Connection) -> _JobRow:
-        row = _job_row(transaction, self._job)
+    def _check_owner(self, transaction: sqlite3.Connection) -> JobRow:
+        row = read_job(transaction, self._job)
         if row is None or row.id != self._id or row.owner != self._owner:
             raise FencedError(
                 f"job {self._job!r} in {self.log.path} was taken over by another process; this one must stop"
@@ -130,7 +116,7 @@ class LogLedger:
             raise InvariantError(f"job {self._job!r} is at epoch {row.epoch} in the ledger, and at {self._epoch} here")
         return row
 
-    def _name_state(self, transaction: sqlite3.Connection, rows: list[_StateRow]) -> set[int]:
+    def _name_state(self, transaction: sqlite3.Connection, rows: list[StateRow]) -> set[int]:
         """Name the new state; returns the files of the state that its snapshots replace."""
         freed: set[int] = set()
         for row in rows:
@@ -141,7 +127,7 @@ class LogLedger:
                 )
                 freed.update(file for (file,) in replaced)
         transaction.executemany(
-            f"INSERT INTO state (job, {_STATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO state (job, {STATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [(self._id, *row) for row in rows],
         )
         return freed
@@ -156,7 +142,7 @@ class LogLedger:
         progress = json.dumps(commit.progress)
         transaction.execute(
             "UPDATE jobs SET epoch = ?, progress = ?, planned = NULL, crc = ?, committed_us = ? WHERE id = ?",
-            (commit.epoch, progress, _job_crc(commit.epoch, progress, None, positions), now_us, self._id),
+            (commit.epoch, progress, job_crc(commit.epoch, progress, None, positions), now_us, self._id),
         )
         if not self._saved_plan:
             transaction.execute("UPDATE jobs SET plan = ? WHERE id = ?", (self._plan, self._id))
@@ -182,7 +168,7 @@ class LogLedger:
 class SavedState:
     """The state of a job as it was at the last commit, read piece by piece each time it is iterated."""
 
-    def __init__(self, log: Log, job: str, rows: list[_StateRow]) -> None:
+    def __init__(self, log: Log, job: str, rows: list[StateRow]) -> None:
         self._log = log
         self._job = job
         self._rows = rows
@@ -199,11 +185,11 @@ class SavedState:
     def nbytes(self) -> int:
         return sum(row.length for row in self._rows)
 
-    def _read(self, row: _StateRow) -> StateWrite:
+    def _read(self, row: StateRow) -> StateWrite:
         what = f"state of operator {row.operator!r}, shard {row.shard}, epoch {row.epoch} of job {self._job!r}"
         name = self._log.index.file_name(row.file)
         data, _ = self._log.maps.slice(name, row.position, row.length, what)
-        if _state_crc(crc32c.crc32c(data), row) != row.crc:
+        if state_crc(crc32c.crc32c(data), row) != row.crc:
             raise damaged(self._log.path / name, row.position, row.length, what)
         stream = pa.BufferReader(data)
         tables = {}
@@ -216,35 +202,13 @@ class SavedState:
         return StateWrite(row.operator, row.shard, cast(Literal["delta", "snapshot"], row.kind), tables)
 
 
-class _JobRow(NamedTuple):
-    id: int
-    owner: int
-    epoch: int
-    progress: str
-    planned: str | None
-    plan: str | None
-    crc: int
-
-
-def _job_row(connection: sqlite3.Connection, job: str) -> _JobRow | None:
-    row = connection.execute(
-        "SELECT id, owner, epoch, progress, planned, plan, crc FROM jobs WHERE name = ?", (job,)
-    ).fetchone()
-    return _JobRow(*row) if row is not None else None
-
-
 def _take_over(transaction: sqlite3.Connection, job: str, now_us: int) -> tuple[int, int]:
     row = transaction.execute(
         "INSERT INTO jobs (name, owner, epoch, progress, crc, created_us) VALUES (?, 1, 0, '{}', ?, ?)"
         " ON CONFLICT (name) DO UPDATE SET owner = owner + 1 RETURNING id, owner",
-        (job, _job_crc(0, "{}", None, {}), now_us),
+        (job, job_crc(0, "{}", None, {}), now_us),
     ).fetchone()
     return int(row[0]), int(row[1])
-
-
-def _positions(connection: sqlite3.Connection, job: int) -> dict[tuple[str, int], int]:
-    rows = connection.execute("SELECT source, partition, next_offset FROM positions WHERE job = ?", (job,))
-    return {(source, partition): next_offset for source, partition, next_offset in rows}
 
 
 def _ranges(planned: Mapping[str, Mapping[str, list[int]]]) -> Ranges:
@@ -253,18 +217,7 @@ def _ranges(planned: Mapping[str, Mapping[str, list[int]]]) -> Ranges:
     }
 
 
-def _job_crc(epoch: int, progress: str, planned: str | None, positions: Mapping[tuple[str, int], int]) -> int:
-    """Of everything the ledger says of an epoch, so that a flipped bit in the index cannot move a job."""
-    said = json.dumps([epoch, progress, planned, sorted([*key, at] for key, at in positions.items())])
-    return int(crc32c.crc32c(said.encode()))
-
-
-def _state_row(epoch: int, write: StateWrite, file: int, position: int, length: int, crc: int) -> _StateRow:
+def _state_row(epoch: int, write: StateWrite, file: int, position: int, length: int, crc: int) -> StateRow:
     tables = json.dumps(list(write.tables))
-    row = _StateRow(write.operator, write.shard, epoch, write.kind, tables, file, position, length, 0)
-    return row._replace(crc=_state_crc(crc, row))
-
-
-def _state_crc(crc: int, row: _StateRow) -> int:
-    said = json.dumps([row.operator, row.shard, row.epoch, row.kind, row.tables, row.position, row.length])
-    return int(crc32c.crc32c(said.encode(), crc))
+    row = StateRow(write.operator, write.shard, epoch, write.kind, tables, file, position, length, 0)
+    return row._replace(crc=state_crc(crc, row))

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from windrow.clock import Clock, SystemClock
 from windrow.errors import CorruptionError, LogError
 from windrow.io.log import retention, sweep, verify
-from windrow.io.log.batches import RAW, RAW_WITH_HEADERS, Values, check_schema, raw_batches, split
+from windrow.io.log.batches import RAW, RAW_WITH_HEADERS, Values, check_schema, fitted, plain_schema, raw_batches, split
 from windrow.io.log.index import Chunk, Index, TopicInfo
 from windrow.io.log.maps import Maps, MissingFileError
 from windrow.io.log.partitioner import partitions_of
@@ -92,7 +92,7 @@ class Log:
             raise LogError(f"topic {name!r} needs at least one partition, not {partitions}")
         if schema is not None:
             check_schema(schema, name)
-        kept = schema.remove_metadata() if schema is not None else RAW_WITH_HEADERS if headers else RAW
+        kept = plain_schema(schema) if schema is not None else RAW_WITH_HEADERS if headers else RAW
         retention_us = duration_us(retention, "retention") if retention is not None else None
         with self.store.transaction() as transaction:
             there = transaction.execute("SELECT 1 FROM topics WHERE name = ?", (name,)).fetchone()
@@ -148,14 +148,17 @@ class Log:
     ) -> dict[int, tuple[int, int]]:
         """Append rows that have the topic's columns, in one commit; `key` names the column that chooses the partition.
 
-        Returns partition -> (first offset, next offset).
+        Without `key` the rows go to `partition`, or to one partition after the other, call by call. Returns partition
+        -> (first offset, next offset).
         """
         info = self.topic(topic)
-        batches = data.to_batches() if isinstance(data, pa.Table) else [data]
+        if isinstance(data, pa.RecordBatch):
+            data = pa.Table.from_batches([data])
         if key is not None and key not in data.schema.names:
             raise LogError(f"no column {key!r} to choose the partition by; there are: {', '.join(data.schema.names)}")
         if key is None and info.raw and "key" in data.schema.names:
             key = "key"
+        batches = (fitted(batch, info.schema, topic) for batch in data.to_batches())
         return self._append(
             info, ((batch, batch.column(key) if key is not None else None) for batch in batches), partition
         )

@@ -32,7 +32,7 @@ class Maps:
     """Files of a log directory, mapped when needed; what was read from a map keeps it alive. Thread-safe."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._maps: OrderedDict[str, _Map] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,11 +53,11 @@ class Maps:
         data, mapped = self.slice(name, chunk.position, chunk.length, what)
         if chunk.position not in mapped.checked:
             if chunk_crc(crc32c.crc32c(data), topic.id, partition, chunk) != chunk.crc:
-                raise damaged(self._root / name, chunk.position, chunk.length, what)
+                raise damaged(self.root / name, chunk.position, chunk.length, what)
             mapped.checked.add(chunk.position)
         batch = pa.ipc.read_record_batch(data, topic.schema)
         if batch.num_rows != chunk.rows:
-            raise damaged(self._root / name, chunk.position, chunk.length, what)
+            raise damaged(self.root / name, chunk.position, chunk.length, what)
         return batch
 
     def forget(self) -> None:
@@ -66,7 +66,7 @@ class Maps:
             self._maps.clear()
 
     def _map(self, name: str, needed: int, what: str) -> pa.Buffer:
-        path = self._root / name
+        path = self.root / name
         with translated(f"cannot read {path}"):
             try:
                 descriptor = os.open(path, os.O_RDONLY)

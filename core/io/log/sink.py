@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from windrow.errors import FencedError, InvariantError, PlanError
 from windrow.io.base import Guarantee, TopicWrite
+from windrow.io.log.batches import fitted
 from windrow.io.log.log import Log, route
 from windrow.io.log.partitioner import key_bytes
 from windrow.io.log.sharing import shared
@@ -110,7 +111,7 @@ class LogSink:
             if not batch.num_rows:
                 continue
             key = batch.column(self._key) if self._key is not None else None
-            data = batch.select(info.schema.names) if self._typed else self._encoded(batch, key)
+            data = fitted(batch, info.schema, info.name) if self._typed else self._encoded(batch, key)
             for partition, rows in route(data, key, info.partitions, turn).items():
                 parts.setdefault(partition, []).append(rows)
         return [

@@ -1,0 +1,269 @@
+"""Sources of text files with a record a line, NDJSON and (in `csv`) CSV. Offset = byte position of the record in the file.
+
+Byte positions make any range readable by itself, without counting the lines before it; a range is planned by looking
+for newlines only, in a window that stays in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from windrow.batch import Bytes, Int64s
+from windrow.errors import LogError, RecordError
+from windrow.io.base import REJECTED, Fetched, OnError
+from windrow.io.files.paths import File, Paths, default_name, find_files
+from windrow.kernels.text_lines import record_ends
+from windrow.datatypes import Schema
+
+#: Bytes of one piece that `read` decodes (tens of thousands of records of a few hundred bytes).
+PIECE_BYTES = 8 << 20
+#: A record longer than this is an error, whatever `on_error` says: it cannot be held in memory with certainty.
+MAX_RECORD_BYTES = 64 << 20
+
+WINDOW_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_PREVIEW_BYTES = 120
+
+
+class Rejected(Protocol):
+    """Rows that were not decoded, each with field (None: the record) and reason."""
+
+    @property
+    def rows(self) -> Int64s: ...
+    @property
+    def fields(self) -> Sequence[str | None]: ...
+    @property
+    def reasons(self) -> Sequence[str]: ...
+
+
+class Decoded(Protocol):
+    """The rows that could be decoded, and the others."""
+
+    @property
+    def data(self) -> pa.RecordBatch: ...
+    @property
+    def rejected(self) -> Rejected: ...
+
+
+class Decoder(Protocol):
+    """JSON documents to columns; used by several threads at once."""
+
+    def decode(self, documents: pa.Array) -> Decoded: ...
+
+
+#: Columns that are needed -> a decoder of (at least) them.
+DecoderFactory = Callable[[tuple[str, ...]], Any]
+
+
+class TextSource:
+    """Bounded and replayable: one partition a file, in the order of their paths; offset = byte position.
+
+    Raises `PlanError` for missing files when it is made; `LogError` from `plan` and `read` when one has changed since.
+    """
+
+    bounded = True
+    replayable = True
+    quote = -1
+    delimiter = -1
+    schema: Schema
+
+    def __init__(self, paths: Paths, what: str, name: str | None) -> None:
+        self._files = find_files(paths, what)
+        self.name = name or default_name(self._files)
+        self._starts = [self._first_record(file) for file in self._files]
+
+    def _first_record(self, file: File) -> int:
+        with file.path.open("rb") as opened:
+            return len(_BOM) if opened.read(len(_BOM)) == _BOM else 0
+
+    def partitions(self) -> Sequence[int]:
+        return range(len(self._files))
+
+    def start_offset(self, partition: int) -> int:
+        return self._starts[partition]
+
+    def end_offset(self, partition: int) -> int:
+        return max(self._files[partition].size, self._starts[partition])
+
+    def plan(self, partition: int, next_offset: int, max_rows: int, max_bytes: int) -> int:
+        file = self._files[partition]
+        if not self._starts[partition] <= next_offset <= self.end_offset(partition):
+            raise LogError(
+                f"{self.name}: {file.path} has {file.size} bytes, position {next_offset} was asked for: "
+                "it is not the file that the job read before"
+            )
+        file.check()
+        end, rows_left = next_offset, max_rows
+        state, ends = np.zeros(1, np.int64), np.empty(WINDOW_BYTES, np.int64)
+        with pa.OSFile(str(file.path)) as opened:
+            opened.seek(next_offset)
+            at = next_offset
+            while at < file.size:
+                window = as_bytes(opened.read_buffer(min(WINDOW_BYTES, file.size - at)))
+                if window.size == 0:
+                    break
+                count = record_ends(window, self.quote, self.delimiter, state, ends[:rows_left])
+                fitting = int(np.searchsorted(ends[:count], next_offset + max_bytes - at, "right"))
+                if end == next_offset and count and not fitting:
+                    fitting = 1  # one record, however large
+                if fitting:
+                    end = at + int(ends[fitting - 1])
+                rows_left -= fitting
+                at += window.size
+                over = fitting < count or (end > next_offset and at - next_offset >= max_bytes)
+                if over or rows_left == 0:
+                    return end
+        # the end of the file: what follows the last newline is a record too, if it still fits
+        if end == next_offset or file.size - next_offset <= max_bytes:
+            return file.size
+        return end
+
+    def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
+        file = self._files[partition]
+        file.check()
+        at, want = start_offset, PIECE_BYTES
+        with pa.OSFile(str(file.path)) as opened:
+            while at < end_offset:
+                opened.seek(at)
+                buffer = opened.read_buffer(min(want, end_offset - at))
+                ends = self._ends(buffer, at + buffer.size == end_offset)
+                if ends.size == 0:
+                    if buffer.size < min(want, end_offset - at):
+                        raise LogError(f"{self.name}: {file.path} ends before byte {end_offset}: it has become shorter")
+                    if want >= MAX_RECORD_BYTES:
+                        raise RecordError(
+                            f"{self.name}: the record at byte {at} of {file.path} is longer than "
+                            f"{MAX_RECORD_BYTES} bytes"
+                        )
+                    want *= 2
+                    continue
+                want = PIECE_BYTES
+                used = int(ends[-1])
+                piece = self._piece(partition, at, buffer.slice(0, used), ends, columns)
+                if piece is not None:
+                    yield piece
+                at += used
+
+    def _ends(self, buffer: pa.Buffer, last: bool) -> Int64s:
+        """Where the records of a piece end; the last one of a range may have no newline."""
+        ends = np.empty(max(buffer.size, 1), np.int64)
+        count = record_ends(as_bytes(buffer), self.quote, self.delimiter, np.zeros(1, np.int64), ends)
+        if last and buffer.size and (count == 0 or ends[count - 1] < buffer.size):
+            ends[count] = buffer.size
+            count += 1
+        return ends[:count].copy()
+
+    def _piece(
+        self, partition: int, at: int, buffer: pa.Buffer, ends: Int64s, columns: tuple[str, ...]
+    ) -> Fetched | None:
+        """Decode the records of `buffer`, which lies at byte `at` of the file; None when there are only empty lines."""
+        raise NotImplementedError
+
+    def wait(self, timeout_s: float) -> None:
+        """Nothing comes any more."""
+
+    def close(self) -> None:
+        """No file is open between calls."""
+
+
+class JsonSource(TextSource):
+    """Rows of newline-delimited JSON files.
+
+    `decoder` makes a decoder for the columns that are needed. A record that cannot be decoded raises `RecordError`
+    (``on_error="fail"``) or is handed back as rejected; empty lines are passed over.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        *,
+        schema: Schema,
+        decoder: DecoderFactory,
+        on_error: OnError = "fail",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(paths, "json files", name)
+        self.schema = schema
+        self._make_decoder = decoder
+        self._decoders: dict[tuple[str, ...], Decoder] = {}
+        self._on_error = on_error
+
+    def _decoder(self, columns: tuple[str, ...]) -> Decoder:
+        decoder = self._decoders.get(columns)
+        if decoder is None:
+            decoder = self._decoders[columns] = self._make_decoder(columns)
+        return decoder
+
+    def _piece(
+        self, partition: int, at: int, buffer: pa.Buffer, ends: Int64s, columns: tuple[str, ...]
+    ) -> Fetched | None:
+        # a line keeps its newline: to a JSON parser that is white space, and so nothing has to be copied
+        starts = np.concatenate((np.zeros(1, np.int64), ends[:-1]))
+        offsets = np.concatenate((starts[:1], ends)).astype(np.int32)
+        lines = pa.Array.from_buffers(pa.binary(), ends.size, [None, pa.py_buffer(offsets), buffer], null_count=0)
+        filled = ~empty_lines(as_bytes(buffer), starts, ends)
+        if not filled.all():
+            lines, starts = lines.filter(pa.array(filled)), starts[filled]
+            if not len(lines):
+                return None
+        decoded = self._decoder(columns).decode(lines)
+        bad = decoded.rejected
+        positions, rejected = starts + at, None
+        if len(bad.rows):
+            rejected = self._rejected(partition, lines, positions, bad)
+            if self._on_error == "fail":
+                raise self._error(rejected)
+            positions = np.delete(positions, bad.rows)
+        data = select_columns(decoded.data, columns, positions.size)
+        return Fetched(data, at, buffer.size, pa.array(positions), rejected)
+
+    def _rejected(self, partition: int, lines: pa.Array, positions: Int64s, bad: Rejected) -> pa.RecordBatch:
+        count = len(bad.rows)
+        values = [value.rstrip(b"\r\n") for value in lines.take(pa.array(bad.rows)).to_pylist()]
+        arrays = [
+            pa.array([str(self._files[partition].path)] * count, pa.string()),
+            pa.array(np.full(count, partition, np.int64)),
+            pa.array(positions[bad.rows]),
+            pa.nulls(count, pa.timestamp("us", "UTC")),
+            pa.nulls(count, pa.binary()),
+            pa.array(values, pa.binary()),
+            pa.array(bad.fields, pa.string()),
+            pa.array(bad.reasons, pa.string()),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=REJECTED)
+
+    def _error(self, rejected: pa.RecordBatch) -> RecordError:
+        first = rejected.slice(0, 1).to_pylist()[0]
+        field = f", field {first['field']!r}" if first["field"] else ""
+        value: bytes = first["value"]
+        more = "..." if len(value) > _PREVIEW_BYTES else ""
+        return RecordError(
+            f"source {self.name!r}: {first['topic']}, byte {first['offset']}{field}: {first['reason']}; "
+            f"the record begins {repr(value[:_PREVIEW_BYTES])[1:]}{more}. "
+            "on_error='skip' leaves such records out, 'dead_letter' keeps them."
+        )
+
+
+def as_bytes(buffer: pa.Buffer) -> Bytes:
+    return np.frombuffer(buffer, np.uint8)
+
+
+def empty_lines(data: Bytes, starts: Int64s, ends: Int64s) -> Any:
+    """Which lines hold nothing but their end."""
+    short = np.flatnonzero(ends - starts <= 2)
+    empty = np.zeros(ends.size, bool)
+    first, last = data[starts[short]], data[ends[short] - 1]
+    blank = (last == 10) & ((ends[short] - starts[short] == 1) | (first == 13))
+    empty[short[blank | ((ends[short] - starts[short] == 1) & (first == 13))]] = True
+    return empty
+
+
+def select_columns(batch: pa.RecordBatch, columns: tuple[str, ...], rows: int) -> pa.RecordBatch:
+    """The wanted columns in their order; without any, a batch that still knows its rows."""
+    if not columns:
+        return pa.record_batch({"x": pa.nulls(rows)}).select([])
+    return batch.select(list(columns))
