@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -54,9 +53,9 @@ def make_job(root: Path, *, workers: int, epoch_rows: int, record: Callable[[pa.
         tumbled.write_log(main, "tumbling", key="key", partitions=2),
         tumbled.late.select("id", "key").write_log(main, "late"),
         hopped.write_log(other, "hopping"),
+        called.for_each_batch(record),
+        plain.write_json(root / "files"),
     ]
-    if importlib.util.find_spec("windrow.io.files.callback"):
-        sinks.append(called.for_each_batch(record))
     limits = wr.Limits(epoch_rows=epoch_rows, interval_ms=0)
     return wr.job(*sinks, name=JOB, ledger=main, workers=workers, shards=3, limits=limits)
 

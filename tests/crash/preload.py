@@ -6,6 +6,8 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+import numpy.ma  # noqa: F401  polars imports it when it first needs it
+
 import windrow
 from windrow import kernels
 from windrow.kernels._compile import registry

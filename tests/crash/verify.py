@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sqlite3
 from collections import Counter
@@ -39,8 +38,8 @@ def verify(root: Path, model: Model) -> Verdict:
     for name in ("main", "other"):
         if (root / name).exists():
             _check_log(root, name, want, verdict)
-    if importlib.util.find_spec("windrow.io.files.callback"):
-        _check_calls(root / "calls", want, verdict)
+    _check_calls(root / "calls", want, verdict)
+    _check_files(root, want, verdict)
     return verdict
 
 
@@ -166,3 +165,14 @@ def _check_calls(path: Path, want: Expected, verdict: Verdict) -> None:
         elif epoch <= verdict.epoch:
             got.update(longest)
     compare("calls", got, want.calls, verdict, whole=True)
+
+
+def _check_files(root: Path, want: Expected, verdict: Verdict) -> None:
+    """Only files with a final name count. They follow after the commit, as rows of another log do."""
+    got: Rows = Counter()
+    for path in sorted((root / "files").glob("part-*")):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            got[row["id"], row["key"], row["doubled"]] += 1
+    verdict.rows += sum(got.values())
+    compare("files", got, want.plain, verdict, whole=verdict.finished and settled(root))
