@@ -47,12 +47,12 @@ def generate(seed: int, per_partition: int = 240, *, bad: bool = False) -> list[
     made = []
     for partition in range(PARTITIONS):
         chance = random.Random(f"{seed}/{partition}")
-        now = BASE_US + chance.randrange(3 * SECOND)
+        now = BASE_US + partition * 25 * SECOND + chance.randrange(3 * SECOND)  # a partition's time is its own
         events = []
         for offset in range(per_partition):
             now += chance.randrange(SECOND)
             time_us = now - chance.randrange(DELAY_US)
-            if chance.random() < 0.04:
+            if chance.random() < 0.08:
                 time_us = now - chance.randrange(6, 40) * SECOND
             key = None if chance.random() < 0.06 else chance.randrange(9)
             word = chance.choice(WORDS)
