@@ -14,6 +14,7 @@ from windrow.kernels import watermark
     kernels=("watermark.watermark_scan", "watermark.watermark_before"),
 )
 def kernels_watermark(scale: float) -> list[Measured]:
+    """Times in order but for a few milliseconds of noise."""
     rows = max(int(4_000_000 * scale), 1_000)
     times = np.arange(rows, dtype=np.int64) * 10 + np.random.default_rng(7).integers(-5_000, 5_000, rows)
     newest, marks = np.zeros(1, np.int64), np.zeros(rows, np.int64)

@@ -35,11 +35,15 @@ def folder(name: str) -> Iterator[Path]:
 
 
 def write_bids(log: wr.Log, topic: str, events: int) -> tuple[int, int]:
-    """The bids among so many Nexmark events as JSON, dealt to the partitions in chunks; gives their number and bytes."""
+    """The bids among so many Nexmark events as JSON, dealt to the partitions in chunks; their number and bytes."""
     log.create_topic(topic, partitions=_PARTITIONS)
+    return _append_bids(log, topic, 0, events)
+
+
+def _append_bids(log: wr.Log, topic: str, start: int, end: int) -> tuple[int, int]:
     bids, size = 0, 0
-    for number, first in enumerate(range(0, events, _CHUNK)):
-        documents = nexmark_json(first, min(first + _CHUNK, events), kind="bid")
+    for number, first in enumerate(range(start, end, _CHUNK)):
+        documents = nexmark_json(first, min(first + _CHUNK, end), kind="bid")
         bids += len(documents)
         size += documents.nbytes
         log.append(topic, documents, partition=number % _PARTITIONS)
@@ -63,6 +67,7 @@ def checksum(path: Path, topic: str) -> str:
     "log_to_log", "JSON bids in the embedded log -> 10 s count, sum, max per auction -> embedded log, exactly once"
 )
 def log_to_log(scale: float) -> list[Measured]:
+    """The median of three runs after one that compiles; DuckDB's one-thread batch query over the same documents."""
     events = max(int(5_000_000 * scale), 20_000)
     with folder("log") as path:
         with wr.Log(path) as log:
@@ -112,6 +117,7 @@ def log_to_log_scaling(scale: float) -> list[Measured]:
 
 @benchmark("epoch_latency", "one epoch of 10 k events from the log to the log, committed: median and 99th percentile")
 def epoch_latency(scale: float) -> list[Measured]:
+    """From the call of ``job.step()`` to its return: read, decode, window, write, commit."""
     epochs = max(int(300 * scale), 20)
     rows = 10_000
     with folder("latency") as path:
@@ -136,6 +142,7 @@ def epoch_latency(scale: float) -> list[Measured]:
 
 @benchmark("restore", "10 M keys of window state from the log back into memory")
 def restore(scale: float) -> list[Measured]:
+    """Opening a job whose state is in the log; bytes are those of the keys and aggregates, 32 a key."""
     keys = max(int(10_000_000 * scale), 50_000)
     with folder("restore") as path:
         random = np.random.default_rng(3)
@@ -176,3 +183,42 @@ def _dump(path: Path, target: Path) -> None:
         for partition in range(_PARTITIONS):
             for batch in log.read("bids", partition, 0, max_rows=2**40, max_bytes=2**50):
                 file.write(b"\n".join(batch.column("value").to_pylist()) + b"\n")
+
+
+@benchmark("log_to_log_long", "100 M events through log_to_log: memory, and what an event costs as the run goes on")
+def log_to_log_long(scale: float) -> list[Measured]:
+    """Produces and processes two million events at a time; what has been read is removed, so that the disk stays small.
+
+    Only processing is timed. `rss_mb` of the line is the peak of the process, the producer included.
+    """
+    events, step = max(int(100_000_000 * scale), 40_000), max(int(2_000_000 * min(scale * 10, 1)), 4_000)
+    with folder("long") as path, wr.Log(path) as log:
+        log.create_topic("bids", partitions=_PARTITIONS, retention="1us")
+        bids, size, seconds, costs, rss = 0, 0, 0.0, [], []
+        stream = wr.read_log(path, "bids", schema=BID).watermark("dateTime", delay="60s")
+        windows = stream.group_by("auction").window(wr.tumbling("10s"))
+        made = windows.agg(count=wr.count(), sum=wr.sum("price"), max=wr.max("price"))
+        with wr.job(made.write_log(path, "out", key="auction"), name="long") as job:
+            for first in range(0, events, step):
+                written, written_bytes = _append_bids(log, "bids", first, min(first + step, events))
+                begun = perf_counter()
+                job.run(until="caught up")
+                took = perf_counter() - begun
+                log.apply_retention(topic="bids")
+                bids, size, seconds = bids + written, size + written_bytes, seconds + took
+                costs.append(took / written * 1e9)
+                rss.append(_rss_mb())
+        tenth = max(len(costs) // 10, 1)
+        extra = {
+            "ns_per_event_first_tenth": round(median(costs[:tenth]), 1),
+            "ns_per_event_last_tenth": round(median(costs[-tenth:]), 1),
+            "rss_mb_after_first_tenth": rss[tenth - 1],
+            "rss_mb_at_end": rss[-1],
+        }
+        return [Measured(bids, size, seconds, checksum(path, "out"), extra=extra)]
+
+
+def _rss_mb() -> float:
+    """Memory of this process now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return round(pages * 4096 / 1e6, 1)

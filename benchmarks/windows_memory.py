@@ -77,11 +77,13 @@ def _windows(scale: float, window: object, name: str) -> list[Measured]:
 
 @benchmark("tumbling_memory", "10 s tumbling count, sum and max by key, from memory, with its ratio to batch engines")
 def tumbling_memory(scale: float) -> list[Measured]:
+    """Whole runs, median of five."""
     return _windows(scale, wr.tumbling("10s"), "tumbling")
 
 
 @benchmark("hopping_memory", "10 s windows every 2 s of count, sum and max by key, from memory; ratio to tumbling")
 def hopping_memory(scale: float) -> list[Measured]:
+    """Tumbling and hopping in turn over the same rows."""
     lines = []
     for variant, rows, keys in _sizes(scale):
         table = events(rows, keys)
@@ -94,6 +96,7 @@ def hopping_memory(scale: float) -> list[Measured]:
 
 @benchmark("session_memory", "sessions with a gap of 10 s over 100 k keys, count, sum and max, from memory")
 def session_memory(scale: float) -> list[Measured]:
+    """About one event a gap and key, so that sessions open and close all the time."""
     rows, keys = max(int(_EVENTS * scale) // 2, 20_000), max(int(100_000 * min(scale, 1)), 100)
     table = events(rows, keys)
     # 100 k keys at 10 k events a second: a key is silent for 10 s on average, so that sessions open and close
@@ -105,6 +108,7 @@ def session_memory(scale: float) -> list[Measured]:
 
 @benchmark("polars_group_by", "tumbling_memory against one batch group-by of the same rows by polars and by DuckDB")
 def polars_group_by(scale: float) -> list[Measured]:
+    """All three results must be the same."""
     lines = []
     for variant, rows, keys in _sizes(scale):
         table = events(rows, keys)

@@ -56,6 +56,14 @@ class Kernel:
                     )
             return self._compiled
 
+    def is_cached(self) -> bool:
+        """Whether `compile` will most likely only load: it is in memory, or its file lies in the cache folder."""
+        if self._compiled is not None:
+            return True
+        module = self.py_func.__module__
+        file = f"{module.rpartition('.')[2]}.{self.py_func.__qualname__}-*.nbi"
+        return any(_folder_of(module).glob(f"*/{file}"))
+
 
 def kernel(signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
     """Make a kernel of the function below with exactly this signature (see ``_types``)."""
@@ -102,11 +110,15 @@ def _source_hash(module: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _folder_of(module: str) -> Path:
+    return cache_root() / f"numba-{numba.__version__}" / _source_hash(module.rpartition(".")[2])
+
+
 @contextmanager
 def _cache_folder(module: str) -> Iterator[None]:
     """numba takes the folder from its config when caching is switched on; give it ours for just that moment."""
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_root() / f"numba-{numba.__version__}" / _source_hash(module.rpartition(".")[2]))
+    config.CACHE_DIR = str(_folder_of(module))
     try:
         yield
     finally:

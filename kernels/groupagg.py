@@ -11,8 +11,6 @@ import numpy as np
 from windrow.kernels._compile import inline, kernel
 from windrow.kernels._types import B1, I64, NONE, R_F64, R_I32, R_I64, R_U8, U8, W_F64, W_I32, W_I64, W_U8
 
-DIRTY = 2
-
 
 @kernel(NONE(R_I32, R_U8, W_I64))
 def count_values(ids, valid, counts):  # type: ignore[no-untyped-def]
@@ -170,12 +168,12 @@ def pick(ids, times, origins, values, valid, latest, held_times, held_origins, h
             held[g] = 1
 
 
-@kernel(I64(R_I32, R_U8, U8, W_U8, W_I32, I64))
-def mark(ids, valid, bits, flags, touched, touched_count):  # type: ignore[no-untyped-def]
+@kernel(I64(R_I32, R_U8, U8, U8, W_U8, W_I32, I64))
+def mark(ids, valid, bits, listed, flags, touched, touched_count):  # type: ignore[no-untyped-def]
     """Set `bits` in the flags of every group that has a valid row.
 
-    Groups whose dirty bit (2) is set by this are appended to `touched`, which holds `touched_count` so far. Returns the
-    new number of touched groups.
+    Groups of which this sets the bit `listed` are appended to `touched`, which holds `touched_count` so far. Returns
+    the new number of touched groups.
     """
     for i in range(ids.size):
         g = ids[i]
@@ -183,7 +181,7 @@ def mark(ids, valid, bits, flags, touched, touched_count):  # type: ignore[no-un
             continue
         held = flags[g]
         if (held & bits) != bits:
-            if (bits & ~held & DIRTY) != 0:
+            if (listed & ~held) != 0:
                 touched[touched_count] = g
                 touched_count += 1
             flags[g] = held | bits

@@ -11,71 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from windrow.kernels._compile import device, kernel
+from windrow.kernels._compile import device, inline, kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, W_I32, W_I64, W_U8
 from windrow.kernels.json_fields import (
-    ABSENT,
-    AT_FIXED,
-    AT_FULL,
-    AT_KEY,
-    AT_LAST_DATE,
-    AT_LEARNED,
-    AT_LIMIT,
-    AT_NOTES,
-    AT_NUMBER,
-    AT_OFFSETS,
-    AT_OPEN,
-    AT_POWERS,
-    AT_STACK,
-    AT_STATES,
-    AT_TEXT,
-    AT_VALID,
-    BITMAP,
-    DECIMAL,
-    DEFERRED,
-    ESCAPED_BYTES,
-    FIELD_BYTES,
-    GOOD,
-    IS_NULL,
-    MAP_SLOTS,
-    NOTE_AT,
-    NOTE_BYTES,
-    NOTE_CODE,
-    NOTE_LENGTH,
-    NULLS,
-    PLACE,
-    RAW,
-    BASE64,
-    REQUIRED,
-    TEXT,
-    TYPE,
-    WRONG,
-    field_value,
-    note,
-)
-from windrow.kernels.json_numbers import slot
-from windrow.kernels.json_simd import byte_at, copy_block, half_at, hot, put_byte, put_half, put_int, same_bytes
+    ABSENT, AREA, AT_FIXED, AT_FULL, AT_KEY, AT_LAST_DATE, AT_LEARNED, AT_LIMIT, AT_NOTES, AT_NUMBER, AT_OFFSETS,
+    AT_OPEN, AT_POWERS, AT_STACK, AT_STATES, AT_TEXT, AT_VALID, BASE64, BITMAP, DECIMAL, DEFERRED, ESCAPED_BYTES,
+    FIELD_BYTES, GOOD, INT, IS_NULL, ISO_TIME, MAP_SLOTS, NOTE_AT, NOTE_BYTES, NOTE_CODE, NOTE_LENGTH, NULLS, PLACE,
+    RAW, REQUIRED, ROOM, TEXT, TYPE, WRONG, convert, note,
+)  # fmt: skip
+from windrow.kernels.json_numbers import base64_in_place
+from windrow.kernels.json_simd import (
+    byte_at, copy_block, digit_count, digit_lanes, digits_value, fail, half_at, put_byte, put_half, put_int, same_bytes,
+    slot,
+)  # fmt: skip
 from windrow.kernels.json_skip import NULL_TEXT, skip_key, skip_value
 from windrow.kernels.json_text import (
-    CUT_OFF,
-    EMPTY,
-    GROW,
-    MISSING,
-    NO_VALUE,
-    NOT_OBJECT,
-    NOT_PARENT,
-    NULL,
-    TOO_DEEP,
-    TOO_LONG,
-    TRAILING,
-    WANT_COMMA,
-    copy_bytes,
-    copy_string,
-    fail,
-    skip_space,
-    skip_string,
-)
-from windrow.kernels.json_times import LAST_DAY
+    BAD_BASE64, CUT_OFF, EMPTY, GROW, MISSING, NO_VALUE, NOT_OBJECT, NOT_PARENT, NULL, TOO_DEEP, TOO_LONG, TRAILING,
+    WANT_COMMA, copy_bytes, copy_string, skip_space, skip_string,
+)  # fmt: skip
+from windrow.kernels.json_times import LAST_DAY, fast_time
 
 #: Bytes behind the last document that a kernel may read.
 PADDING = 256
@@ -113,7 +67,7 @@ def _child(node: int, start: int, size: int, nodes: int, keys: int) -> int:
         if slot(candidate, KEY_BYTES) == size:
             key = keys + slot(candidate, KEY)
             same = 0
-            while same < size and byte_at(key + same) == byte_at(start + same):
+            while same < size and byte_at(key, same) == byte_at(start, same):
                 same += 1
             if same == size:
                 return child
@@ -125,7 +79,7 @@ def _child(node: int, start: int, size: int, nodes: int, keys: int) -> int:
 def _look_up(start: int, stop: int, node: int, nodes: int, keys: int, longest: int, at: int) -> int:
     """The child of `node` whose key is spelled between two addresses, with or without escapes."""
     look = start
-    while look < stop and byte_at(look) != 92:
+    while look < stop and byte_at(look, 0) != 92:
         look += 1
     if look == stop:
         return _child(node, start, stop - start, nodes, keys)
@@ -142,10 +96,10 @@ def _next_member(p: int, end: int, first: bool, node: int, nodes: int, keys: int
     p = skip_space(p, end)
     if p >= end:
         return fail(p, CUT_OFF), 0
-    if byte_at(p) == 125:
+    if byte_at(p, 0) == 125:
         return p, -2
     if not first:
-        if byte_at(p) != 44:
+        if byte_at(p, 0) != 44:
             return fail(p, WANT_COMMA), 0
         p = skip_space(p + 1, end)
     after = skip_key(p, end)
@@ -181,33 +135,115 @@ def _learn(table: int, position: int, start: int, stop: int, child: int) -> int:
 
 
 @device
-def _not_parent(p: int, end: int, node: int, depth: int, at: int) -> int:
-    """A value other than an object where fields lie below: null, or wrong for all of them."""
-    if half_at(p) == NULL_TEXT:
-        return p + 4
+def _enter(p: int, end: int, node: int, depth: int, at: int) -> int:
+    """A value where fields lie below: behind the opening bracket of an object, or behind anything else."""
     f = slot(node, BELOW)
+    parent = byte_at(p, 0) == 123
     while f < slot(node, OVER):
-        note(p, f, NOT_PARENT, at)
+        # what an earlier value of the same key said of the fields no longer counts
+        put_byte(slot(at, AT_STATES) + f, ABSENT)
+        if not parent and half_at(p, 0) != NULL_TEXT:
+            note(p, f, NOT_PARENT, at)
         f += 1
-    return skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+    if not parent:
+        return skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+    return p + 1 if depth < slot(at, AT_LIMIT) else fail(p, TOO_DEEP)
 
 
-@hot
+@inline
+def _text_value(p: int, end: int, field: int, f: int, row: int, at: int) -> int:
+    """A string to its column; 0 if the bytes of this one are no base64."""
+    offset = slot(at, AT_OFFSETS) + slot(field, PLACE) + row * 4
+    start = half_at(offset, 0)
+    if start + (end - p) + 64 > slot(field, ROOM):
+        put_int(at + AT_FULL, f)
+        return fail(p, GROW)
+    area = slot(at, AT_TEXT) + slot(field, AREA)
+    after, stop = copy_string(p + 1, end, area + start)
+    if after > 0 and slot(field, TYPE) == BASE64:
+        stop = base64_in_place(area + start, stop)
+    put_half(offset + 4, stop - area)
+    put_byte(slot(at, AT_STATES) + f, GOOD)
+    if stop == 0:
+        note(p, f, BAD_BASE64, at)
+    return after
+
+
+@device
+def _raw_value(p: int, end: int, after: int, field: int, f: int, row: int, at: int) -> int:
+    """The JSON text between `p` and `after` to its column."""
+    offset = slot(at, AT_OFFSETS) + slot(field, PLACE) + row * 4
+    start = half_at(offset, 0)
+    if byte_at(p, 0) == 110:
+        put_byte(slot(at, AT_STATES) + f, IS_NULL)
+        return after
+    if start + (end - p) + 64 > slot(field, ROOM):
+        put_int(at + AT_FULL, f)
+        return fail(p, GROW)
+    if after <= end:  # else the document is cut off, which the caller finds
+        copy_bytes(slot(at, AT_TEXT) + slot(field, AREA) + start, p, after - p)
+    put_half(offset + 4, start + after - p)
+    put_byte(slot(at, AT_STATES) + f, GOOD)
+    return after
+
+
+@device
+def _any_value(p: int, end: int, field: int, f: int, row: int, depth: int, at: int) -> int:
+    """Whatever value of whatever type to its column."""
+    after = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+    if after < 0:
+        return after
+    if slot(field, TYPE) == RAW:
+        return _raw_value(p, end, after, field, f, row, at)
+    state = convert(p, after, field, row, at)
+    put_byte(slot(at, AT_STATES) + f, state & 255)
+    if state != GOOD and state != IS_NULL:
+        notes = slot(at, AT_NOTES) + f * NOTE_BYTES
+        put_int(notes + NOTE_CODE, state >> 8)
+        put_int(notes + NOTE_AT, p)
+        put_int(notes + NOTE_LENGTH, after - p)
+    return after
+
+
+@inline
+def _field_value(p: int, end: int, field: int, f: int, row: int, depth: int, at: int) -> int:
+    """A value to its column; what most values look like is read right here."""
+    kind = slot(field, TYPE)
+    if kind == INT:
+        # one to eight digits, without a branch for each
+        lanes = digit_lanes(p)
+        count = digit_count(lanes)
+        c = byte_at(p, count)
+        if (c == 44 or c == 125) and count > 0 and (count == 1 or byte_at(p, 0) != 48):
+            put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, np.int64(digits_value(lanes, count)))
+            put_byte(slot(at, AT_STATES) + f, GOOD)
+            return p + count
+    elif byte_at(p, 0) == 34:
+        if kind <= BASE64:
+            return _text_value(p, end, field, f, row, at)
+        if kind == ISO_TIME:
+            us, length = fast_time(p + 1, slot(at, AT_LAST_DATE))
+            if length:
+                put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, us)
+                put_byte(slot(at, AT_STATES) + f, GOOD)
+                return p + 1 + length
+    return _any_value(p, end, field, f, row, depth, at)
+
+
+@inline
 def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fields: int, at: int) -> int:
     """Read the object whose opening bracket lies before `p`; the address behind its closing bracket, or a `fail`."""
     node = nodes
     table = slot(at, AT_LEARNED)
     entry = table
-    depth = 1
+    depth = np.int64(1)
     fresh = True
-    while True:
+    while depth:
         if p >= end:
             return fail(p, CUT_OFF)
-        if byte_at(p) == 125:
+        if byte_at(p, 0) == 125:
             p += 1
             depth -= 1
-            if depth == 0:
-                return p
             node = slot(slot(at, AT_STACK), depth * 16)
             entry = slot(slot(at, AT_STACK), depth * 16 + 8)
             table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
@@ -217,7 +253,7 @@ def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fi
             p += slot(entry, _LENGTH)
             child = slot(entry, _NODE)
             entry += ENTRY_BYTES
-            if byte_at(p) <= 32:
+            if byte_at(p, 0) <= 32:
                 p = skip_space(p, end)
         else:
             after, child = _next_member(p, end, fresh, node, nodes, keys, longest, at)
@@ -239,52 +275,46 @@ def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fi
         stop = slot(below, BELOW)
         value = p
         while f < stop:
-            p = field_value(value, end, fields + f * FIELD_BYTES, f, row, depth, at)
+            p = _field_value(value, end, fields + f * FIELD_BYTES, f, row, depth, at)
             if p < 0:
                 return p
             f += 1
         if slot(below, FIRST) == slot(below, LAST):
             continue
-        # an object on the way to fields: what an earlier value of its key said of them no longer counts
-        p = value
-        while f < slot(below, OVER):
-            put_byte(slot(at, AT_STATES) + f, ABSENT)
-            f += 1
-        if byte_at(p) != 123:
-            p = _not_parent(p, end, below, depth, at)
-            if p < 0:
-                return p
-            continue
-        if depth >= slot(at, AT_LIMIT):
-            return fail(p, TOO_DEEP)
-        put_int(slot(at, AT_STACK) + depth * 16, node)
-        put_int(slot(at, AT_STACK) + depth * 16 + 8, entry)
-        depth += 1
-        node = below
-        table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
-        entry = table
-        fresh = True
-        p += 1
+        p = _enter(value, end, below, depth, at)
+        if p < 0:
+            return p
+        if byte_at(value, 0) == 123:
+            put_int(slot(at, AT_STACK) + depth * 16, node)
+            put_int(slot(at, AT_STACK) + depth * 16 + 8, entry)
+            depth += 1
+            node = below
+            table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
+            entry = table
+            fresh = True
+    return p
 
 
-@hot
+@inline
 def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fields: int, at: int) -> int:
     """Read one document: `end`, or a `fail`."""
     p = skip_space(p, end)
     if p >= end:
         return fail(p, EMPTY)
-    if byte_at(p) == 123:
-        after = _members(p + 1, end, row, nodes, keys, longest, fields, at)
+    start = p
+    if byte_at(start, 0) == 123:
+        p = _members(p + 1, end, row, nodes, keys, longest, fields, at)
     else:
-        after = skip_value(p, end, 0, slot(at, AT_LIMIT), slot(at, AT_OPEN))
-    if after < 0:
-        return after
-    after = skip_space(after, end)
-    if after > end:
+        p = skip_value(p, end, np.int64(0), slot(at, AT_LIMIT), slot(at, AT_OPEN))
+    if p < 0:
+        return p
+    if p < end:
+        p = skip_space(p, end)
+    if p > end:
         return fail(end, CUT_OFF)
-    if after < end:
-        return fail(after, TRAILING)
-    return after if byte_at(p) == 123 else fail(p, NOT_OBJECT)
+    if p < end:
+        return fail(p, TRAILING)
+    return p if byte_at(start, 0) == 123 else fail(start, NOT_OBJECT)
 
 
 @device
@@ -292,7 +322,7 @@ def _verdict(count: int, fields: int, at: int) -> int:
     """What is wrong with the first field that has no good value: code << 32 | field, or 0 if all may stay."""
     f = 0
     while f < count:
-        state = byte_at(slot(at, AT_STATES) + f)
+        state = byte_at(slot(at, AT_STATES), f)
         required = slot(fields + f * FIELD_BYTES, REQUIRED)
         if state == WRONG:
             return slot(slot(at, AT_NOTES), f * NOTE_BYTES + NOTE_CODE) << 32 | f
@@ -310,14 +340,14 @@ def _put_null(field: int, f: int, row: int, at: int) -> None:
     kind = slot(field, TYPE)
     if kind == TEXT or kind == RAW or kind == BASE64:
         offset = slot(at, AT_OFFSETS) + slot(field, PLACE) + row * 4
-        put_half(offset + 4, half_at(offset))
+        put_half(offset + 4, half_at(offset, 0))
     elif kind == DECIMAL:
         put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 16, 0)
         put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 16 + 8, 0)
     else:
         put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, 0)
     bits = slot(at, AT_VALID) + slot(field, BITMAP) + (row >> 3)
-    put_byte(bits, byte_at(bits) & ~(1 << (row & 7)))
+    put_byte(bits, byte_at(bits, 0) & ~(1 << (row & 7)))
     nulls = slot(at, AT_NOTES) + f * NOTE_BYTES + NULLS
     put_int(nulls, slot(nulls, 0) + 1)
 
@@ -326,7 +356,7 @@ def _put_null(field: int, f: int, row: int, at: int) -> None:
 def _finish(count: int, row_in: int, row: int, base: int, fields: int, at: int, deferred: Any, put_off: int) -> int:
     """Settle a row in which a field has no value or a deferred one; how many values are deferred now."""
     for f in range(count):
-        state = byte_at(slot(at, AT_STATES) + f)
+        state = byte_at(slot(at, AT_STATES), f)
         if state == ABSENT or state == IS_NULL:
             _put_null(fields + f * FIELD_BYTES, f, row, at)
         elif state == DEFERRED:
@@ -357,7 +387,7 @@ def layout(field_count: int, object_count: int, longest_key: int, max_depth: int
     return states, notes, stack, brackets, learned, key, number, date, size
 
 
-@hot
+@device
 def _lay_out(at: int, field_count: int, object_count: int, longest_key: int, max_depth: int) -> int:
     """Fill the memory map at `at`; the address of the states."""
     states, notes, stack, brackets, learned, key, number, date, _ = layout(
@@ -427,6 +457,7 @@ def decode(
     put_int(at + AT_TEXT, np.int64(text.ctypes.data))
     put_int(at + AT_VALID, np.int64(valid.ctypes.data))
     put_int(at + AT_POWERS, np.int64(powers.ctypes.data))
+    put_int(slot(at, AT_STACK), node_at)  # where the end of a document leads
     blocks = (field_count + 63) // 64
     row_in = progress[ROW_IN]
     row = progress[ROW_OUT]

@@ -10,46 +10,37 @@ import numpy as np
 from windrow.kernels._compile import device
 from windrow.kernels.json_simd import (
     byte_at,
-    first_bit,
-    hot,
-    int_at,
+    digit_count,
+    digit_lanes,
+    digits_value,
+    fail,
     leading_zeros,
     multiply_high,
     put_byte,
+    put_float,
     put_int,
     put_word,
+    slot,
     word_at,
 )
 from windrow.kernels.json_text import (
     BAD_NUMBER,
     DECIMAL_RANGE,
     DECIMAL_SCALE,
-    fail,
 )
 
-_ZEROS = np.uint64(0x3030303030303030)
-_HIGH = np.uint64(0x8080808080808080)
-_OVER_NINE = np.uint64(0x7676767676767676)
-_PAIRS = np.uint64(0x0F0F0F0F0F0F0F0F)
-_FOURS = np.uint64(0x00FF00FF00FF00FF)
-_EIGHTS = np.uint64(0x0000FFFF0000FFFF)
-_W0, _W1, _W3, _W8, _W16, _W32, _W63 = (np.uint64(n) for n in (0, 1, 3, 8, 16, 32, 63))
-_W64 = np.uint64(64)
+_W0, _W1, _W3, _W63 = (np.uint64(n) for n in (0, 1, 3, 63))
 _TEN = np.uint64(10)
-_TIMES_10 = np.uint64(2561)
-_TIMES_100 = np.uint64(6553601)
-_TIMES_10000 = np.uint64(42949672960001)
-_POWERS = np.array([10**n for n in range(20)], np.uint64)
+POWERS = np.array([10**n for n in range(20)], np.uint64)
 _EXACT = np.array([float(10**n) for n in range(23)], np.float64)
 _TWO_53 = np.uint64(1 << 53)
 _HIDDEN = np.uint64(1 << 52)
 _LOW_9 = np.uint64(0x1FF)
-_INFINITY = np.uint64(0x7FF0000000000000)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+INFINITY = np.uint64(0x7FF0000000000000)
 
-#: Result of `float_bits` when 19 digits do not decide the last bit.
+#: Result of `float_of` when 19 digits do not decide the last bit.
 UNDECIDED = np.uint64(0xFFFFFFFFFFFFFFFF)
-#: The powers of five from 10**SMALLEST on that `float_bits` multiplies with.
+#: The powers of five from 10**SMALLEST on that `float_of` multiplies with.
 SMALLEST, LARGEST = -342, 308
 
 # Slots of the scratch that `read_number` fills.
@@ -81,33 +72,6 @@ def powers_of_five():  # type: ignore[no-untyped-def]
     return table
 
 
-@hot
-def digit_lanes(p: int):  # type: ignore[no-untyped-def]
-    """Eight bytes at `p`, digits as 0 to 9 (anything else is anything else)."""
-    return word_at(p) ^ _ZEROS
-
-
-@hot
-def digit_count(lanes) -> int:  # type: ignore[no-untyped-def]
-    """How many of the lanes from the first on are digits: 0 to 8."""
-    # a carry out of a lane that is no digit only reaches lanes behind it
-    return first_bit(((lanes + _OVER_NINE) | lanes) & _HIGH) >> 3
-
-
-@hot
-def lanes_value(lanes):  # type: ignore[no-untyped-def]
-    """The number that eight digits make, most significant first in memory."""
-    lanes = ((lanes & _PAIRS) * _TIMES_10) >> _W8
-    lanes = ((lanes & _FOURS) * _TIMES_100) >> _W16
-    return ((lanes & _EIGHTS) * _TIMES_10000) >> _W32
-
-
-@hot
-def digits_value(lanes, count: int):  # type: ignore[no-untyped-def]
-    """The number that the first `count` digits make; `count` is 1 to 8."""
-    return lanes_value(lanes << (_W64 - (np.uint64(count) << _W3)))
-
-
 @device
 def _skip_digits(p: int, end: int) -> int:
     while p < end:
@@ -121,23 +85,23 @@ def _skip_digits(p: int, end: int) -> int:
 @device
 def skip_number(p: int, end: int) -> int:
     """Behind the number at `p`: -? (0 | [1-9][0-9]*) (.[0-9]+)? ([eE][+-]?[0-9]+)?"""
-    if byte_at(p) == 45:
+    if byte_at(p, 0) == 45:
         p += 1
-    if byte_at(p) == 48:
+    if byte_at(p, 0) == 48:
         p += 1
     else:
         after = _skip_digits(p, end)
         if after == p:
             return fail(p, BAD_NUMBER)
         p = after
-    if byte_at(p) == 46:
+    if byte_at(p, 0) == 46:
         after = _skip_digits(p + 1, end)
         if after == p + 1:
             return fail(after, BAD_NUMBER)
         p = after
-    if byte_at(p) | 32 == 101:
+    if byte_at(p, 0) | 32 == 101:
         p += 1
-        if byte_at(p) == 43 or byte_at(p) == 45:
+        if byte_at(p, 0) == 43 or byte_at(p, 0) == 45:
             p += 1
         after = _skip_digits(p, end)
         if after == p:
@@ -147,25 +111,22 @@ def skip_number(p: int, end: int) -> int:
 
 
 @device
-def read_number(p: int, end: int, out: int) -> int:
-    """`skip_number`, and its value: 19 significant digits and a power of ten go to the scratch slots at `out`.
+def read_number(p: int, after: int, out: int) -> None:
+    """The value of the number between two addresses: 19 significant digits and a power of ten, to the slots at `out`.
 
     FRACTIONAL is 1 if there is a point or an exponent, DROPPED nonzero if digits other than 0 were left out.
     """
-    after = skip_number(p, end)
-    if after < 0:
-        return after
-    negative = np.int64(byte_at(p) == 45)
+    negative = np.int64(byte_at(p, 0) == 45)
     p += negative
     mantissa = _W0
-    used = 0
-    exponent = 0
-    dropped = 0
-    point = 0
+    used = np.int64(0)
+    exponent = np.int64(0)
+    dropped = np.int64(0)
+    point = np.int64(0)
     while p < after:
-        c = byte_at(p)
+        c = byte_at(p, 0)
         if c == 46:
-            point = 1
+            point = np.int64(1)
             p += 1
             continue
         if c | 32 == 101:
@@ -173,7 +134,7 @@ def read_number(p: int, end: int, out: int) -> int:
         lanes = digit_lanes(p)
         count = digit_count(lanes)
         if used + count <= 19 and (c != 48 or mantissa != _W0):
-            mantissa = mantissa * _POWERS[count] + digits_value(lanes, count)
+            mantissa = mantissa * POWERS[count] + digits_value(lanes, count)
             used += count
             exponent -= count * point
             p += count
@@ -194,20 +155,19 @@ def read_number(p: int, end: int, out: int) -> int:
     put_word(out + MANTISSA, mantissa)
     put_int(out + EXPONENT, exponent)
     put_int(out + DROPPED, dropped)
-    return after
 
 
 @device
 def _exponent(p: int, end: int) -> int:
     """The exponent written at `p`; what is beyond a milliard stays there, no document is that long."""
     sign = 1
-    if byte_at(p) == 43 or byte_at(p) == 45:
-        sign = 44 - byte_at(p)
+    if byte_at(p, 0) == 43 or byte_at(p, 0) == 45:
+        sign = 44 - byte_at(p, 0)
         p += 1
     value = 0
     while p < end:
         if value < 1_000_000_000:
-            value = value * 10 + byte_at(p) - 48
+            value = value * 10 + byte_at(p, 0) - 48
         p += 1
     return value * sign
 
@@ -218,15 +178,15 @@ def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
     if w == _W0 or q < SMALLEST:
         return _W0
     if q > LARGEST:
-        return _INFINITY
+        return INFINITY
     zeros = leading_zeros(w)
     w = w << np.uint64(zeros)
     entry = powers + 16 * (q - SMALLEST)
-    factor = word_at(entry)
+    factor = word_at(entry, 0)
     high = multiply_high(w, factor)
     low = w * factor
     if high & _LOW_9 == _LOW_9:
-        second = multiply_high(w, word_at(entry + 8))
+        second = multiply_high(w, word_at(entry, 8))
         low = low + second
         if low < second:
             high = high + _W1
@@ -247,30 +207,29 @@ def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
         mantissa = _HIDDEN
         power += 1
     if power >= 2047:
-        return _INFINITY
+        return INFINITY
     return (mantissa & ~_HIDDEN) | np.uint64(power) << np.uint64(52)
 
 
 @device
-def float_bits(mantissa, exponent: int, dropped: int, powers: int):  # type: ignore[no-untyped-def]
-    """Bits of the float nearest to mantissa * 10**exponent; if digits were dropped, UNDECIDED where they matter."""
+def float_of(number: int, powers: int):  # type: ignore[no-untyped-def]
+    """Bits of the float nearest to a number that `read_number` has read; UNDECIDED if its first 19 digits are too few.
+
+    Where one multiplication or division of exact floats gives the rounded value (Clinger 1990), that is all.
+    """
+    mantissa = word_at(number, MANTISSA)
+    exponent = slot(number, EXPONENT)
+    dropped = slot(number, DROPPED)
+    sign = np.uint64(slot(number, NEGATIVE)) << _W63
+    if mantissa <= _TWO_53 and -22 <= exponent <= 22 and dropped == 0:
+        value = np.float64(mantissa)
+        value = value / _EXACT[-exponent] if exponent < 0 else value * _EXACT[exponent]
+        put_float(number + MANTISSA, value)
+        return word_at(number, MANTISSA) | sign
     bits = _rounded(exponent, mantissa, powers)
     if dropped and bits != _rounded(exponent, mantissa + _W1, powers):
         return UNDECIDED
-    return bits
-
-
-@hot
-def is_exact(mantissa, exponent: int, dropped: int) -> bool:  # type: ignore[no-untyped-def]
-    """Whether one multiplication or division of exact floats gives the rounded value (Clinger 1990)."""
-    return mantissa <= _TWO_53 and -22 <= exponent <= 22 and dropped == 0
-
-
-@hot
-def exact_float(mantissa, exponent: int) -> float:  # type: ignore[no-untyped-def]
-    if exponent < 0:
-        return np.float64(mantissa) / _EXACT[-exponent]
-    return np.float64(mantissa) * _EXACT[exponent]
+    return bits | sign
 
 
 @device
@@ -290,7 +249,7 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
 
     Zeros at the end never matter: 1.500 fits a scale of 1.
     """
-    negative = byte_at(p) == 45
+    negative = byte_at(p, 0) == 45
     p += np.int64(negative)
     high = _W0
     low = _W0
@@ -299,7 +258,7 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
     exponent = 0
     point = 0
     while p < after:
-        c = byte_at(p)
+        c = byte_at(p, 0)
         if c | 32 == 101:
             exponent += _exponent(p + 1, after)
             break
@@ -315,7 +274,7 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
             return DECIMAL_SCALE if point else DECIMAL_RANGE
         digits += zeros + 1
         while zeros > 0:
-            high, low = _times_ten(high, low, 0)
+            high, low = _times_ten(high, low, np.int64(0))
             zeros -= 1
         high, low = _times_ten(high, low, c - 48)
     missing = exponent + zeros + scale
@@ -326,7 +285,7 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
     if digits + missing > precision:
         return DECIMAL_RANGE
     while missing > 0:
-        high, low = _times_ten(high, low, 0)
+        high, low = _times_ten(high, low, np.int64(0))
         missing -= 1
     if negative:
         high = ~high + np.uint64(low == _W0)
@@ -347,10 +306,10 @@ def base64_in_place(start: int, end: int) -> int:
     p = start
     out = start
     while p < end:
-        a = np.int64(_SIXTY_FOUR[byte_at(p)])
-        b = np.int64(_SIXTY_FOUR[byte_at(p + 1)])
-        c = np.int64(_SIXTY_FOUR[byte_at(p + 2)])
-        d = np.int64(_SIXTY_FOUR[byte_at(p + 3)])
+        a = np.int64(_SIXTY_FOUR[byte_at(p, 0)])
+        b = np.int64(_SIXTY_FOUR[byte_at(p, 1)])
+        c = np.int64(_SIXTY_FOUR[byte_at(p, 2)])
+        d = np.int64(_SIXTY_FOUR[byte_at(p, 3)])
         p += 4
         pads = np.int64(d == 64) + np.int64(c == 64)
         if a > 63 or b > 63 or c > 64 or d > 64 or (c == 64 and d != 64) or (pads and p < end):
@@ -362,9 +321,3 @@ def base64_in_place(start: int, end: int) -> int:
             put_byte(out + 2, (c << 6 | d) & 255)
         out += 3 - pads
     return out
-
-
-@hot
-def slot(address: int, at: int) -> int:
-    """One int64 of a scratch record."""
-    return int_at(address + at)

@@ -5,9 +5,9 @@ Same conventions as ``json_text``.
 
 from __future__ import annotations
 
-from windrow.kernels._compile import device
+from windrow.kernels._compile import device, inline
 from windrow.kernels.json_numbers import skip_number
-from windrow.kernels.json_simd import byte_at, half_at, hot, put_byte
+from windrow.kernels.json_simd import byte_at, fail, half_at, put_byte
 from windrow.kernels.json_text import (
     CUT_OFF,
     TOO_DEEP,
@@ -15,7 +15,6 @@ from windrow.kernels.json_text import (
     WANT_COMMA,
     WANT_KEY,
     WANT_VALUE,
-    fail,
     skip_space,
     skip_string,
 )
@@ -27,15 +26,15 @@ TRUE, FALS, NULL_TEXT = 0x65757274, 0x736C6166, 0x6C6C756E
 @device
 def skip_literal(p: int) -> int:
     """Behind ``true``, ``false`` or ``null``; what follows them is the caller's to check."""
-    word = half_at(p)
+    word = half_at(p, 0)
     if word == TRUE or word == NULL_TEXT:
         return p + 4
-    if word == FALS and byte_at(p + 4) == 101:
+    if word == FALS and byte_at(p, 4) == 101:
         return p + 5
     return fail(p, WANT_VALUE)
 
 
-@hot
+@inline
 def is_number(c: int) -> bool:
     """Whether a value that starts with this byte is a number."""
     return 48 <= c <= 57 or c == 45
@@ -44,13 +43,13 @@ def is_number(c: int) -> bool:
 @device
 def skip_key(p: int, end: int) -> int:
     """From the opening quote of a key to the value behind the colon."""
-    if p >= end or byte_at(p) != 34:
+    if p >= end or byte_at(p, 0) != 34:
         return fail(p, WANT_KEY)
     p = skip_string(p + 1, end)
     if p < 0:
         return p
     p = skip_space(p, end)
-    if p >= end or byte_at(p) != 58:
+    if p >= end or byte_at(p, 0) != 58:
         return fail(p, WANT_COLON)
     return skip_space(p + 1, end)
 
@@ -63,14 +62,14 @@ def _skip_nested(p: int, end: int, depth: int, limit: int, stack: int) -> int:
         # a value starts at p
         if p >= end:
             return fail(p, CUT_OFF)
-        c = byte_at(p)
+        c = byte_at(p, 0)
         if c == 123 or c == 91:
             level += 1
             if level > limit:
                 return fail(p, TOO_DEEP)
             put_byte(stack + level, c)
             p = skip_space(p + 1, end)
-            if byte_at(p) != c + 2 or p >= end:
+            if byte_at(p, 0) != c + 2 or p >= end:
                 if c == 123:
                     p = skip_key(p, end)
                     if p < 0:
@@ -82,7 +81,7 @@ def _skip_nested(p: int, end: int, depth: int, limit: int, stack: int) -> int:
                 return p
             p = skip_space(p, end)
         # a value is over: close what closes here
-        while p < end and byte_at(p) == byte_at(stack + level) + 2:
+        while p < end and byte_at(p, 0) == byte_at(stack, level) + 2:
             p += 1
             level -= 1
             if level == depth:
@@ -90,10 +89,10 @@ def _skip_nested(p: int, end: int, depth: int, limit: int, stack: int) -> int:
             p = skip_space(p, end)
         if p >= end:
             return fail(p, CUT_OFF)
-        if byte_at(p) != 44:
+        if byte_at(p, 0) != 44:
             return fail(p, WANT_COMMA)
         p = skip_space(p + 1, end)
-        if byte_at(stack + level) == 123:
+        if byte_at(stack, level) == 123:
             p = skip_key(p, end)
             if p < 0:
                 return p
@@ -101,7 +100,7 @@ def _skip_nested(p: int, end: int, depth: int, limit: int, stack: int) -> int:
 
 @device
 def _skip_scalar(p: int, end: int) -> int:
-    c = byte_at(p)
+    c = byte_at(p, 0)
     if c == 34:
         return skip_string(p + 1, end)
     if is_number(c):
@@ -112,7 +111,7 @@ def _skip_scalar(p: int, end: int) -> int:
 @device
 def skip_value(p: int, end: int, depth: int, limit: int, stack: int) -> int:
     """Behind the value at `p`, which lies inside `depth` lists and objects; `limit` of them are allowed."""
-    c = byte_at(p)
+    c = byte_at(p, 0)
     if c == 34:
         return skip_string(p + 1, end)
     if is_number(c):

@@ -15,9 +15,10 @@ from windrow.kernels.json_simd import (
     bit_count,
     byte_at,
     copy_block,
+    escape_masks,
+    fail,
     first_bit,
     half_at,
-    hot,
     put_byte,
     put_half,
     squeeze_block,
@@ -35,11 +36,9 @@ MISSING, NULL = 44, 45
 #: Not an error: the text area of a field has no room for this row.
 GROW = 255
 
-_ODD_BITS = np.uint64(0xAAAAAAAAAAAAAAAA)
 _LAST = np.uint64(1 << 63)
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # What stands for the byte after a backslash; 255 for none (``u`` is read apart).
 _SIMPLE = np.full(256, 255, np.uint8)
@@ -52,39 +51,22 @@ for _digit in range(16):
         _HEX[_spelled] = _digit
 
 
-@hot
-def fail(p: int, code: int) -> int:
-    """The result that says: `code` is wrong at address `p`."""
-    return -((p << 8) | code)
-
-
 @device
 def skip_space(p: int, end: int) -> int:
     while p < end:
-        c = byte_at(p)
+        c = byte_at(p, 0)
         if c != 32 and c != 10 and c != 13 and c != 9:
             break
         p += 1
     return p
 
 
-@hot
-def escape_masks(slash):  # type: ignore[no-untyped-def]
-    """(escaping backslashes, escaped bytes) of a block whose first byte is not escaped.
-
-    Runs of backslashes are told odd from even by one subtraction, without a loop: Langdale and Lemire, Parsing
-    Gigabytes of JSON per Second, VLDB Journal 2019, as simplified in simdjson 3.
-    """
-    code = (((slash << _ONE) | _ODD_BITS) - slash) ^ _ODD_BITS
-    return code & slash, code ^ slash
-
-
 @device
 def _hex4(p: int) -> int:
     """Four hexadecimal digits, or a number over 65535."""
-    high = np.int64(_HEX[byte_at(p)]) << 12 | np.int64(_HEX[byte_at(p + 1)]) << 8
-    low = np.int64(_HEX[byte_at(p + 2)]) << 4 | np.int64(_HEX[byte_at(p + 3)])
-    if _HEX[byte_at(p + 1)] == 255 or _HEX[byte_at(p + 2)] == 255 or _HEX[byte_at(p + 3)] == 255:
+    high = np.int64(_HEX[byte_at(p, 0)]) << 12 | np.int64(_HEX[byte_at(p, 1)]) << 8
+    low = np.int64(_HEX[byte_at(p, 2)]) << 4 | np.int64(_HEX[byte_at(p, 3)])
+    if _HEX[byte_at(p, 1)] == 255 or _HEX[byte_at(p, 2)] == 255 or _HEX[byte_at(p, 3)] == 255:
         return 1 << 20
     return high | low
 
@@ -92,7 +74,7 @@ def _hex4(p: int) -> int:
 @device
 def read_escape(p: int) -> int:
     """The escape whose backslash lies before `p`: code point << 8 | bytes read from `p` on, or a `fail`."""
-    c = byte_at(p)
+    c = byte_at(p, 0)
     simple = np.int64(_SIMPLE[c])
     if simple != 255:
         return simple << 8 | 1
@@ -103,7 +85,7 @@ def read_escape(p: int) -> int:
         return fail(p, BAD_ESCAPE)
     if point < 0xD800 or point > 0xDFFF:
         return point << 8 | 5
-    if point > 0xDBFF or byte_at(p + 5) != 92 or byte_at(p + 6) != 117:
+    if point > 0xDBFF or byte_at(p, 5) != 92 or byte_at(p, 6) != 117:
         return fail(p, LONE_SURROGATE)
     second = _hex4(p + 7)
     if second < 0xDC00 or second > 0xDFFF:
@@ -139,7 +121,7 @@ def utf8_length(p: int) -> int:
 
     Unicode 15, table 3-7: no overlong forms, no surrogates, nothing over U+10FFFF.
     """
-    word = half_at(p)
+    word = half_at(p, 0)
     if word & 0xC0E0 == 0x80C0:
         return 2 if word & 0x1E else 0
     if word & 0xC0C0F0 == 0x8080E0:
@@ -154,14 +136,14 @@ def utf8_length(p: int) -> int:
 @device
 def _odd_text(p: int, end: int, dst: int) -> int:
     """A run of non-ASCII characters at `p`, copied to `dst` unless that is 0; fails at a control character."""
-    if byte_at(p) < 32:
+    if byte_at(p, 0) < 32:
         return fail(p, CONTROL)
-    while p < end and byte_at(p) > 127:
+    while p < end and byte_at(p, 0) > 127:
         length = utf8_length(p)
         if length == 0:
             return fail(p, BAD_UTF8)
         if dst:
-            put_half(dst, half_at(p))
+            put_half(dst, half_at(p, 0))
             dst += length
         p += length
     return p
@@ -192,7 +174,7 @@ def skip_string(p: int, end: int) -> int:
                 return read
             p += read & 255
         elif escape & bit == _NONE:
-            p = _odd_text(p, end, 0)
+            p = _odd_text(p, end, np.int64(0))  # np.int64: a literal would compile another version
             if p < 0:
                 return p
     return fail(end, CUT_OFF)

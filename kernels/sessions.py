@@ -1,8 +1,8 @@
 """Session windows: rows to sessions, sessions that touch made one.
 
-A session is a row of parallel arrays: ``keys`` (-1: dead), ``froms`` and ``ends`` (the interval ``[from, end)`` in which
-another event joins it), ``starts`` (its first event). The live sessions of a key do not overlap and hang in a list from
-the latest to the earliest: ``heads[key]``, then ``older[session]``, until -1.
+A session is a row of parallel arrays: ``keys`` (-1: dead), ``froms`` and ``ends`` (the interval ``[from, end)`` in
+which another event joins it), ``starts`` (its first event). The live sessions of a key do not overlap and hang in a
+list from the latest to the earliest: ``heads[key]``, then ``older[session]``, until -1.
 """
 
 from __future__ import annotations
@@ -12,31 +12,17 @@ from windrow.kernels._types import B1, I64, NONE, R_I32, R_I64, W_I32, W_I64
 
 
 @kernel(NONE(R_I32, R_I64, R_I64, R_I64, I64, I64, B1, W_I32, W_I32, W_I32, W_I64, W_I64, W_I64, W_I32, W_I32, W_I64))
-def assign_sessions(
-    ids,
-    row_starts,
-    row_froms,
-    row_ends,
-    gap,
-    budget,
-    chained,
-    heads,
-    older,
-    keys,
-    froms,
-    starts,
-    ends,
-    rows,
-    merged,
-    status,
-):  # type: ignore[no-untyped-def]  # noqa: E501
+def assign_sessions(  # type: ignore[no-untyped-def]
+    ids, row_starts, row_froms, row_ends, gap, budget, chained,
+    heads, older, keys, froms, starts, ends, rows, merged, status,
+):  # fmt: skip
     """Put rows into sessions, one after the other.
 
     A row is the interval ``[from, end)`` that starts an event at `start`; empty `row_froms` means from = start, empty
-    `row_ends` end = start + gap. ``status`` is, in and out: number of sessions, number of merges, next row. Two sessions that a
-    row joins become one: the older dies and is appended to `merged` as (dead, survivor). Stops early when it has taken more
-    than `budget` steps through lists; the rest should then be sorted by key and falling end and given with `chained`,
-    where the search for a row starts from where the row before it ended.
+    `row_ends` end = start + gap. ``status`` is, in and out: number of sessions, number of merges, next row. Two
+    sessions that a row joins become one: the older dies and is appended to `merged` as (dead, survivor). Stops early
+    when it has taken more than `budget` steps through lists; the rest should then be sorted by key and falling end
+    and given with `chained`, where the search for a row starts from where the row before it ended.
     """
     size = status[0]
     merges = status[1]

@@ -1,8 +1,8 @@
 """Event times to panes, and the index of groups that are found by a pair of numbers.
 
 A *pane* is the smallest slice of event time that windows are made of; pane p covers ``[p * width, (p + 1) * width)``
-after the grid's offset. A *code* is ``pane * windows_per_pane + skip``, where skip is how many of the pane's windows, from
-the earliest on, were closed for the row already: a row that comes late for one window can be in time for the next.
+after the grid's offset. A *code* is ``pane * windows_per_pane + skip``, where skip is how many of the pane's windows,
+from the earliest on, were closed for the row already: a row that comes late for one window can be in time for the next.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _show(place: Place, progress: Progress, first_s: float | None) -> None:
 
     from windrow.cli.demo_results import show_results
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     show_results(place, console)
     if progress.events:
         seconds = max(progress.seconds, 1e-9)

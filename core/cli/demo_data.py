@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from windrow.cli import figures
 from windrow.errors import LogError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from windrow.cli.bars import Advance
 
 TOPIC = "nexmark"
 PARTITIONS = 4
 SEED = 1
-CHUNK = 200_000  # events generated at a time; a multiple of PARTITIONS
-BYTES_PER_EVENT = 320  # roughly, on disk
+CHUNK = 400_000  # events of all partitions between two commits of one; a multiple of PARTITIONS
+AHEAD = 3  # commits whose events are generated in advance
+BYTES_PER_EVENT = 350  # roughly, on disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +91,35 @@ def missing(place: Place, events: int) -> int:
 def write_events(place: Place, events: int, advance: Advance) -> None:
     """Append the events that are not yet there; event n goes to partition n % PARTITIONS.
 
-    A chunk's rows of one partition are one commit, so an earlier run that was killed left whole chunks, and offsets
-    tell which.
+    A chunk's events of one partition are one commit, so an earlier run that was killed left whole chunks, and offsets
+    tell which. Threads generate what comes next while this one appends.
     """
     from windrow.io.log.log import Log
-    from windrow.io.nexmark import nexmark_json
 
-    with Log(place.events) as log:
+    with Log(place.events) as log, ThreadPoolExecutor(2) as pool:
         log.create_topic(TOPIC, partitions=PARTITIONS, if_exists="ok")
         ends = [log.end_offset(TOPIC, partition) for partition in range(PARTITIONS)]
-        for first in range(0, events, CHUNK):
-            last = min(first + CHUNK, events)
-            behind = [partition for partition in range(PARTITIONS) if ends[partition] <= first // PARTITIONS]
-            if behind and last > first:
-                values = nexmark_json(first, last, seed=SEED)
-                for partition in behind:
-                    mine = values.take(np.arange(partition, last - first, PARTITIONS))
-                    if len(mine):
-                        log.append(TOPIC, mine, partition=partition)
-            advance(last, events, "")
+        wanted = [
+            (first, partition)
+            for first in range(0, events, CHUNK)
+            for partition in range(PARTITIONS)
+            if ends[partition] <= first // PARTITIONS and first + partition < events
+        ]
+        done = sum(ends)
+        coming: deque[tuple[int, Future[pa.Array]]] = deque()
+        advance(done, events, "")
+        while wanted or coming:
+            while wanted and len(coming) < AHEAD:
+                first, partition = wanted.pop(0)
+                coming.append((partition, pool.submit(_generate, first, min(first + CHUNK, events), partition)))
+            partition, generated = coming.popleft()
+            values = generated.result()
+            log.append(TOPIC, values, partition=partition)
+            done += len(values)
+            advance(done, events, "")
+
+
+def _generate(first: int, last: int, partition: int) -> pa.Array:
+    from windrow.io.nexmark import nexmark_json
+
+    return nexmark_json(first + partition, last, seed=SEED, step=PARTITIONS)

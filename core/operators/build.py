@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from windrow.errors import PlanError
 from windrow.operators.base import StatefulOperator
+from windrow.operators.count_aggregate import CountAggregate
+from windrow.operators.session_aggregate import SessionAggregate
+from windrow.operators.table_aggregate import TableAggregate
 from windrow.operators.window_aggregate import WindowAggregate
 from windrow.plan.window import Aggregation
+from windrow.state.build import make_accumulators
 
 
 def build_operator(aggregation: Aggregation, shards: int) -> StatefulOperator:
-    """The operator for a grouping; raises `PlanError` for what no operator can do."""
+    """The operator for a grouping, on however many shards; raises `PlanError` for what no operator can do."""
+    make_accumulators(aggregation)  # refuses unknown aggregates and types
     window = aggregation.window
-    if window is not None and window.kind in ("tumbling", "hopping", "cumulate"):
-        return WindowAggregate(aggregation, window)
+    if window is None:
+        return TableAggregate(aggregation)
+    match window.kind:
+        case "session":
+            return SessionAggregate(aggregation, window)
+        case "count":
+            return CountAggregate(aggregation, window)
+        case "tumbling" | "hopping" | "cumulate":
+            return WindowAggregate(aggregation, window)
     raise PlanError(f"{aggregation.name}: no operator for {window}")

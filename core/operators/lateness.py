@@ -1,14 +1,13 @@
 """Which rows come too late.
 
-A row is late when every window it belongs to was closed before it: by the watermark of its own partition just before the row, or
-by the shard, which is ahead of that only after the partition was idle. Both depend on the partition's own events and on
-what was committed, and so not on how the input is cut.
+A row is late when every window it belongs to was closed before it: by the watermark of its own partition just before
+the row, or by the shard, which is ahead of that only after the partition was idle. Both depend on the partition's own
+events and on what was committed, and so not on how the input is cut.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.batch import TIME, WATERMARK, Int64s, view
@@ -47,8 +46,3 @@ def limits(batch: pa.RecordBatch, closed_us: int) -> Int64s | None:
     if closed_us > BEFORE_TIME_US and len(times) and int(times.min()) <= closed_us:
         return np.full(len(times), closed_us, np.int64)
     return None
-
-
-def split(batch: pa.RecordBatch, kept: npt.NDArray[np.bool_]) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
-    """The rows that are kept, as a batch, and the mask of the others."""
-    return batch.filter(pa.array(kept)), ~kept

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import Int32s, Int64s
+from windrow.batch import ORIGIN, TIME, Int32s, Int64s
 from windrow.plan.window import Aggregation
 from windrow.state.build import make_accumulators
 from windrow.state.columns import Inputs
-from windrow.state.keys import group_rows
+from windrow.state.local import group_rows
 from windrow.state.panes import PANE
 from windrow.state.rows import Rows
 
+#: Functions whose result depends on the order of events.
+ORDERED = ("first", "last", "collect_list")
 #: Tries that did not pay are followed by this many batches without one; doubled with each, up to the second figure.
 _FIRST_PAUSE = 4
 _LONGEST_PAUSE = 64
@@ -57,21 +59,23 @@ def aggregate_batch(
     taken = pa.array(first)
     columns = {name: key.take(taken) for name, key in zip(aggregation.keys, keys, strict=True)}
     if codes is not None:
-        columns[PANE] = pa.array(codes[first]) if panes is not None else _constant(codes, len(first))
+        columns[PANE] = pa.array(np.full(len(first), codes, np.int64) if panes is None else panes[first])
     columns |= rows.save(slice(0, len(first)))
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
 def _group(keys: list[pa.Array], panes: Int64s | None, rows: int) -> tuple[Int32s, Int64s] | None:
     """Group of each row and first row of each group."""
-    if keys:
-        grouped: tuple[Int32s, Int64s] | None = group_rows(keys, panes, rows // 2)
-        return grouped
-    if panes is None:
+    if not keys and panes is None:
         return np.zeros(rows, np.int32), np.zeros(1, np.int64)
-    _, first, ids = np.unique(panes, return_index=True, return_inverse=True)
-    return ids.astype(np.int32), first
+    return group_rows(keys, panes, limit=0.5)
 
 
-def _constant(value: object, size: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.int64()), size)
+def needed_columns(aggregation: Aggregation, batch: pa.RecordBatch) -> list[str]:
+    """Columns that the shards need, each once: keys, arguments, conditions, and what orders rows if it is there."""
+    wanted = list(aggregation.keys)
+    for aggregate in aggregation.aggregates:
+        wanted += [name for name in (aggregate.column, aggregate.where) if name is not None]
+        if aggregate.function in ORDERED:
+            wanted += [name for name in (TIME, ORIGIN) if name in batch.schema.names]
+    return list(dict.fromkeys(wanted))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import ORIGIN, TIME, Int64s
+from windrow.batch import TIME, Int64s
 from windrow.kernels.windows import LATE, OUTSIDE
 from windrow.operators.base import Prepared, ShardState
 from windrow.operators.lateness import Closed, times_of, watermarks_of
-from windrow.operators.partial import Trial, aggregate_batch, can_be_partial
+from windrow.operators.partial import Trial, aggregate_batch, can_be_partial, needed_columns
 from windrow.plan.window import Aggregation, Window
 from windrow.state.grid import grid_of
 from windrow.state.panes import PANE, PaneState
@@ -35,9 +35,12 @@ class WindowAggregate:
     def prepare(self, batch: pa.RecordBatch) -> Prepared:
         if batch.num_rows == 0:
             return Prepared(None)
-        codes = self._one_code(batch)
         late = None
-        if codes is None:
+        one = self._one_code(batch)
+        codes: Int64s | int
+        if one is not None:
+            codes = one
+        else:
             batch, codes, late = self._codes(batch)
             if batch.num_rows == 0:
                 return Prepared(None, late)
@@ -72,17 +75,3 @@ class WindowAggregate:
         if not skipped:
             return batch.select([*names, TIME] if TIME not in names else names)
         return batch.select(names).append_column(PANE, pa.array(np.asarray(codes, np.int64)))
-
-
-def needed_columns(aggregation: Aggregation, batch: pa.RecordBatch) -> list[str]:
-    """Columns that the shards need, each once: keys, arguments, conditions, and what orders rows if it is there."""
-    wanted = list(aggregation.keys)
-    for aggregate in aggregation.aggregates:
-        wanted += [name for name in (aggregate.column, aggregate.where) if name is not None]
-        if aggregate.function in ORDERED:
-            wanted += [name for name in (TIME, ORIGIN) if name in batch.schema.names]
-    return list(dict.fromkeys(wanted))
-
-
-#: Functions whose result depends on the order of events.
-ORDERED = ("first", "last", "collect_list")

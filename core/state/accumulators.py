@@ -1,7 +1,8 @@
 """What an aggregate keeps per group, and how it is updated, merged, saved and finished: the common part.
 
 An `Accumulator` knows one aggregate of an aggregation; the values it works on lie outside it, in `Lanes`. Each state
-object (a shard, or one call of prepare) makes its own accumulators, because some keep a dictionary of values beside the lanes.
+object (a shard, or one call of prepare) makes its own accumulators, because some keep a dictionary of values beside
+the lanes.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import ALL_VALID, Bytes, Int32s, view
+from windrow.batch import ALL_VALID, Bytes, Int32s, validity, view
 from windrow.errors import StateError
 from windrow.kernels.groupagg import mark
 from windrow.plan.window import Aggregate
-from windrow.state.columns import Inputs, grown, valid_bytes
+from windrow.state.columns import Inputs, grown
 
 #: Rows by their numbers, or all of a range.
 Chosen = Int32s | slice
 
-_NO_TOUCHED = np.empty(0, np.int32)
+_NO_LIST = np.empty(0, np.int32)
 _SEEN = np.uint8(1)
 
 
@@ -62,6 +63,10 @@ class Accumulator(ABC):
         self.type: pa.DataType = to_arrow_type(aggregate.type)
         self.argument: pa.DataType = to_arrow_type(aggregate.argument_type or aggregate.type)
         self.prefix = f"__{number}:"
+
+    def describe(self) -> str:
+        wanted = self.aggregate
+        return f"{wanted.name}={wanted.function}({wanted.column or ''})"
 
     def is_partial(self, names: Sequence[str]) -> bool:
         """Whether these columns of a batch hold partial results of this aggregate."""
@@ -131,7 +136,7 @@ class NumericAccumulator(Accumulator):
             if len(valid) == 0:
                 return
             lanes.seen = flags & _SEEN
-        mark(ids, valid, _SEEN, lanes.seen, _NO_TOUCHED, 0)
+        mark(ids, valid, _SEEN, 0, lanes.seen, _NO_LIST, 0)
 
     def merge_seen(self, lanes: Lanes, flags: Bytes, ids: Int32s, other: Lanes) -> None:
         self.see(lanes, flags, ids, ALL_VALID if other.seen is None else other.seen)
@@ -166,7 +171,7 @@ class NumericAccumulator(Accumulator):
             if name in columns:
                 made.arrays[k] = self._read(columns[name], name, lane)
                 if k == 0 and columns[name].null_count:
-                    made.seen = valid_bytes(columns[name])
+                    made.seen = validity(columns[name])
             elif not lane.optional:
                 raise StateError(f"saved state has no column {name}, which {self.describe()} needs")
         return made
@@ -177,12 +182,8 @@ class NumericAccumulator(Accumulator):
             raise StateError(f"saved state column {name} is {column.type}; {self.describe()} expects {expected}")
         return view(column, lane.dtype)
 
-    def describe(self) -> str:
-        wanted = self.aggregate
-        return f"{wanted.name}={wanted.function}({wanted.column or ''})"
-
     def nbytes(self, lanes: Lanes) -> int:
-        total = sum(array.nbytes for array in lanes.arrays if array is not None)
+        total: int = sum(array.nbytes for array in lanes.arrays if array is not None)
         return total + (0 if lanes.seen is None else lanes.seen.nbytes)
 
 

@@ -8,7 +8,10 @@ from windrow.arrow_types import to_arrow_type
 from windrow.errors import PlanError
 from windrow.plan.window import Aggregate, Aggregation
 from windrow.state.accumulators import Accumulator
+from windrow.state.accumulators_collections import CollectList, CountDistinct
 from windrow.state.accumulators_numbers import Count, ExtremeFloat, ExtremeInt, SumFloat, SumInt, SumWide, Variance
+from windrow.state.accumulators_order import ExtremeValue, Pick
+from windrow.state.accumulators_user import UserAggregate
 from windrow.state.columns import fits_int, is_float
 
 
@@ -30,10 +33,17 @@ def _make(aggregate: Aggregate, number: int) -> Accumulator:
         case "min" | "max":
             if is_float(type_):
                 return ExtremeFloat(aggregate, number)
-            if fits_int(type_):
-                return ExtremeInt(aggregate, number)
+            return ExtremeInt(aggregate, number) if fits_int(type_) else ExtremeValue(aggregate, number)
         case "var" | "stddev":
             return Variance(aggregate, number)
+        case "first" | "last":
+            return Pick(aggregate, number)
+        case "count_distinct":
+            return CountDistinct(aggregate, number)
+        case "collect_list":
+            return CollectList(aggregate, number)
+        case "udaf":
+            return UserAggregate(aggregate, number)
     raise PlanError(f"{aggregate.name}: there is no aggregate {function} of {type_}")
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windrow.batch import ALL_VALID, ORIGIN, TIME, Bytes, Float64s, Int32s, Int64s, view
+from windrow.batch import ALL_VALID, ORIGIN, TIME, Bytes, Float64s, Int32s, Int64s, bools, validity, view
 from windrow.errors import InvariantError
 
 _SIGN = np.uint64(1 << 63)
@@ -36,18 +36,11 @@ def fits_int(type_: pa.DataType) -> bool:
     )
 
 
-def valid_bytes(column: pa.Array) -> Bytes:
-    """One byte a value, 0 for null; `ALL_VALID` when there is no null."""
-    if column.null_count == 0:
-        return ALL_VALID
-    return cast(Bytes, view(pc.is_valid(column).cast(pa.uint8()), np.uint8))
-
-
 def true_bytes(column: pa.Array) -> Bytes:
     """One byte a value of a boolean column, 1 where it is true; null counts as false."""
-    if column.null_count:
-        column = pc.fill_null(column, False)
-    return cast(Bytes, view(column.cast(pa.uint8()), np.uint8))
+    chosen = bools(column)
+    valid = validity(column)
+    return chosen & valid if len(valid) else chosen
 
 
 def to_ints(column: pa.Array) -> Int64s:
@@ -56,11 +49,11 @@ def to_ints(column: pa.Array) -> Int64s:
     if type_.id == pa.int64().id:
         return cast(Int64s, view(column, np.int64))
     if pa.types.is_boolean(type_):
-        return cast(Int64s, view(column.cast(pa.uint8()), np.uint8)).astype(np.int64)
+        return bools(column).astype(np.int64)
     if pa.types.is_decimal128(type_):
         return limbs(column)[0]
     if pa.types.is_uint64(type_):
-        return cast("npt.NDArray[np.uint64]", view(column, np.uint64) ^ _SIGN).view(np.int64)
+        return (cast("npt.NDArray[np.uint64]", view(column, np.uint64)) ^ _SIGN).view(np.int64)
     if type_.bit_width == 64:
         return cast(Int64s, view(column, np.int64))
     if pa.types.is_integer(type_):
@@ -140,7 +133,7 @@ class Inputs:
         """One byte a row: 0 where the argument is null or the condition is not true."""
         key = (column, where)
         if key not in self._valid:
-            made = ALL_VALID if column is None else valid_bytes(self.column(column))
+            made = ALL_VALID if column is None else validity(self.column(column))
             if where is not None:
                 chosen = true_bytes(self.column(where))
                 made = chosen if len(made) == 0 else made & chosen

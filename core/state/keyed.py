@@ -1,7 +1,8 @@
 """The common part of every shard state: keys, accumulators, and how they are saved and restored.
 
-Saved tables, all of version 1: ``meta`` (one row), ``keys`` (the keys added since the last save, in the order of their ids), and what
-the kind of state adds. A delta with ``whole`` set replaces everything before it, as a snapshot does.
+Saved tables, all of version 1: ``meta`` (one row), ``keys`` (the keys added since the last save, in the order of
+their ids), and what the kind of state adds. A delta with ``whole`` set replaces everything before it, as a snapshot
+does.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
+from windrow.batch import Int32s, Tables
 from windrow.errors import StateError
-from windrow.operators.base import Tables
 from windrow.plan.window import Aggregation
 from windrow.state.accumulators import Lanes
 from windrow.state.build import make_accumulators
@@ -26,7 +27,6 @@ from windrow.state.rows import Rows, load
 from windrow.units import BEFORE_TIME_US
 
 VERSION = 1
-Int32s = npt.NDArray[np.int32]
 _META = pa.schema(
     [
         ("version", pa.int64()),
@@ -130,6 +130,10 @@ class KeyedState(ABC):
     def clear(self) -> None:
         """Hold nothing."""
 
+    @abstractmethod
+    def all_rows(self) -> list[Rows]:
+        """Everything that holds accumulators."""
+
     @property
     @abstractmethod
     def groups_nbytes(self) -> int: ...
@@ -154,6 +158,9 @@ class KeyedState(ABC):
         self.watermark_us = watermark_us
         self._between = True
         self._unsaved = True
+        held = self.all_rows()
+        for number, accumulator in enumerate(self.accumulators):
+            accumulator.sweep([rows.lanes[number] for rows in held])
         return outputs
 
     def delta(self) -> Tables:
@@ -259,7 +266,7 @@ class KeyedState(ABC):
             )
         if first != len(self.keys):
             raise StateError(
-                f"{self.aggregation.name}: a delta starts at key {first} but {len(self.keys)} keys are there: one is missing"
+                f"{self.aggregation.name}: a delta starts at key {first}, but {len(self.keys)} keys are there: one is missing"
             )
         if first == 0:
             self.keys = KeyTable(self.aggregation.key_types, expected=held.num_rows)

@@ -80,7 +80,8 @@ def _scratch() -> _Scratch:
     if scratch is None or len(scratch.arena) > 1 << 24:
         scratch = _of_thread.scratch = _Scratch()
     before = scratch.slots.bits
-    scratch.slots.clear()
+    # twice as large as the last batch needed: the next one will be much like it, and sparse slots need fewer probes
+    scratch.slots.clear(min(_KEPT_BITS, scratch.slots.bits_for(2 * scratch.slots.groups)))
     if before != scratch.slots.bits:
         scratch.fit()
     return scratch

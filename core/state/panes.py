@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from windrow.batch import TIME, Int32s, Int64s, view
-from windrow.operators.base import Tables
+from windrow.batch import TIME, Int32s, Int64s, Tables, view
 from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators import Lanes
 from windrow.state.columns import all_rows
@@ -49,7 +48,7 @@ class PaneState(KeyedState):
 
     def clear(self) -> None:
         self.dense: dict[int, Rows] = {}
-        self.pool = Pool(self.accumulators)
+        self.pool = Pool(self.accumulators, self.current)
 
     # taking rows
 
@@ -108,9 +107,12 @@ class PaneState(KeyedState):
             return
         rows = self.dense.get(code)
         if rows is None:
-            rows = self.dense[code] = Rows(self.accumulators, self.key_count)
+            rows = self.dense[code] = self._new_rows()
         rows.ensure(self.key_count)
         piece.apply(rows, ids)
+
+    def _new_rows(self) -> Rows:
+        return Rows(self.accumulators, self.key_count, current=self.current)
 
     def _follows_dense(self, code: int) -> bool:
         """A new pane after a dense one will be dense too, unless memory is scarce."""
@@ -140,7 +142,7 @@ class PaneState(KeyedState):
         self._drop(self.grid.last_closed(watermark_us))
 
     def _emit_windows(self, first: int, last: int | None) -> list[pa.RecordBatch]:
-        """Windows from `first` to `last` (None: all there are), in order; only changed groups when emitting ``current``."""
+        """Windows from `first` to `last` (None: all), in order; only changed groups when emitting ``current``."""
         dense = self._windows(self.dense, first, last)
         affected = self._windows(self._changed_codes(), first, last) if self.current else None
         alone = dense if affected is None else dense & affected
@@ -163,8 +165,8 @@ class PaneState(KeyedState):
         return windows
 
     def _changed_codes(self) -> list[int]:
-        rows = self.pool.rows.changed(len(self.pool.codes))
-        dense = [code for code, held in self.dense.items() if len(held.changed(held.capacity))]
+        rows = self.pool.rows.changed()
+        dense = [code for code, held in self.dense.items() if held.any_changed]
         changed: list[int] = np.unique(self.pool.codes[rows]).tolist()
         return changed + dense
 
@@ -184,7 +186,7 @@ class PaneState(KeyedState):
         pooled = self.pool.of_codes([code for code in self.pool.counts if self._is_part(code, window)])
         if len(dense) == 1 and len(pooled) == 0:
             rows = dense[0][1]
-            ids = rows.changed(rows.capacity) if self.current else rows.present(rows.capacity)
+            ids = rows.changed() if self.current else rows.present(rows.capacity)
             every = len(ids) and len(ids) == int(ids[-1]) + 1
             return ids, rows.select(slice(0, len(ids)) if every else ids)
         whole = Rows(self.accumulators, self.key_count, track=False)
@@ -240,7 +242,7 @@ class PaneState(KeyedState):
 
     def _make_dense(self, code: int) -> None:
         chosen = self.pool.of_codes([code])
-        rows = Rows(self.accumulators, self.key_count)
+        rows = self._new_rows()
         ids = self.pool.numbers[chosen]
         rows.adopt(ids, self.pool.rows, chosen)
         self.dense[code] = rows
@@ -265,6 +267,9 @@ class PaneState(KeyedState):
         for rows in self.dense.values():
             rows.keep(kept[kept < rows.capacity])
         self.pool.renumber(numbers)
+
+    def all_rows(self) -> list[Rows]:
+        return [self.pool.rows, *self.dense.values()]
 
     @property
     def groups_nbytes(self) -> int:
@@ -301,7 +306,7 @@ class PaneState(KeyedState):
         code = int(codes[0])
         if len(codes) and code == int(codes[-1]) and (codes == code).all() and self._is_dense(code, len(codes)):
             if code not in self.dense:
-                self.dense[code] = Rows(self.accumulators, self.key_count)
+                self.dense[code] = self._new_rows()
             self.dense[code].ensure(self.key_count)
             self.dense[code].put(ids, lanes)
             return

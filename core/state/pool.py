@@ -17,12 +17,13 @@ _FEW = 4096
 class Pool:
     """Its memory is proportional to the groups it holds, however many panes they are of."""
 
-    def __init__(self, accumulators: Sequence[Accumulator]) -> None:
+    def __init__(self, accumulators: Sequence[Accumulator], current: bool) -> None:
         self._accumulators = accumulators
+        self._current = current
         self.clear()
 
     def clear(self) -> None:
-        self.rows = Rows(self._accumulators, 0)
+        self.rows = Rows(self._accumulators, 0, current=self._current)
         self._index = PairIndex()
         self.counts: dict[int, int] = {}  # groups of each code
 
@@ -63,11 +64,20 @@ class Pool:
         rows = self.of_codes(codes)
         for code in codes:
             self.counts.pop(code, None)
-        self.rows.forget(rows)
-        self.tidy()
+        self._forget(rows)
 
-    def tidy(self) -> None:
-        """Make the memory of forgotten groups free, when they are the larger part."""
+    def drop_rows(self, rows: Int32s) -> None:
+        """Forget these groups."""
+        codes, counts = np.unique(self.codes[rows], return_counts=True)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            self.counts[code] -= count
+            if self.counts[code] == 0:
+                del self.counts[code]
+        self._forget(rows)
+
+    def _forget(self, rows: Int32s) -> None:
+        """Their memory is free when forgotten groups are the larger part."""
+        self.rows.forget(rows)
         live = sum(self.counts.values())
         if self._index.size > _FEW and live * 2 < self._index.size:
             self._keep(self.live())

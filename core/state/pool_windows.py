@@ -1,4 +1,4 @@
-"""The windows of sparse panes, many at a time: every group is put into each of its windows, and what meets is merged."""
+"""The windows of sparse panes, many at a time: every group goes into each of its windows, and what meets is merged."""
 
 from __future__ import annotations
 

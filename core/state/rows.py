@@ -10,24 +10,69 @@ import pyarrow as pa
 from windrow.batch import ALL_VALID, Bytes, Int32s
 from windrow.kernels.groupagg import mark
 from windrow.state.accumulators import Accumulator, Chosen, Lanes
-from windrow.state.columns import Inputs, grown
+from windrow.state.columns import Inputs, all_rows, grown
 
 PRESENT = np.uint8(1)  # the group has had a row
 DIRTY = np.uint8(2)  # it has changed since its last save
 CHANGED = np.uint8(4)  # it has changed since its last emission
 
+_NO_LIST: Int32s = np.empty(0, np.int32)
+
+
+class _Listed:
+    """The rows that have a bit set, so that they are found without looking at all rows."""
+
+    def __init__(self, bit: np.uint8, capacity: int) -> None:
+        self._bit = bit
+        self._rows: Int32s = np.empty(capacity, np.int32)
+        self._count = 0
+
+    def grow(self, capacity: int) -> None:
+        rows = np.empty(capacity, np.int32)
+        rows[: self._count] = self._rows[: self._count]
+        self._rows = rows
+
+    def mark(self, ids: Int32s, bits: np.uint8, flags: Bytes) -> None:
+        self._count = mark(ids, ALL_VALID, bits, self._bit, flags, self._rows, self._count)
+
+    def add(self, rows: Int32s) -> None:
+        self._rows[self._count : self._count + len(rows)] = rows
+        self._count += len(rows)
+
+    def rows(self, flags: Bytes) -> Int32s:
+        """In order; those that were forgotten are left out."""
+        rows = np.sort(self._rows[: self._count])
+        listed: Int32s = rows[(flags[rows] & self._bit) != 0]
+        return listed
+
+    def clear(self, flags: Bytes) -> None:
+        flags[self._rows[: self._count]] &= ~self._bit
+        self._count = 0
+
+    @property
+    def any(self) -> bool:
+        return self._count > 0
+
+    @property
+    def nbytes(self) -> int:
+        return self._rows.nbytes
+
 
 class Rows:
-    """Row i holds the accumulators of group i, whatever groups are to the owner. Grows as told by `ensure`."""
+    """Row i holds the accumulators of group i, whatever groups are to the owner. Grows as told by `ensure`.
 
-    def __init__(self, accumulators: Sequence[Accumulator], capacity: int, track: bool = True) -> None:
+    `track`: keep account of what is unsaved; `current`: and of what has changed since the last emission.
+    """
+
+    def __init__(
+        self, accumulators: Sequence[Accumulator], capacity: int, track: bool = True, current: bool = False
+    ) -> None:
         self.accumulators = accumulators
         self.capacity = capacity
         self.flags: Bytes = np.zeros(capacity, np.uint8)
         self.lanes: list[Lanes] = [accumulator.new(capacity) for accumulator in accumulators]
-        self._track = track
-        self._touched: Int32s = np.empty(capacity if track else 0, np.int32)
-        self._touched_count = 0
+        self._dirty = _Listed(DIRTY, capacity) if track else None
+        self._changed = _Listed(CHANGED, capacity) if current else None
 
     def ensure(self, rows: int) -> None:
         """Have room for rows ``0 .. rows - 1``."""
@@ -35,10 +80,9 @@ class Rows:
             return
         capacity = max(rows, self.capacity + self.capacity // 2, 64)
         self.flags = grown(self.flags, capacity)  # type: ignore[assignment]
-        if self._track:
-            touched = np.empty(capacity, np.int32)
-            touched[: self._touched_count] = self._touched[: self._touched_count]
-            self._touched = touched
+        for listed in (self._dirty, self._changed):
+            if listed is not None:
+                listed.grow(capacity)
         for accumulator, lanes in zip(self.accumulators, self.lanes, strict=True):
             accumulator.grow(lanes, capacity)
         self.capacity = capacity
@@ -67,37 +111,50 @@ class Rows:
             accumulator.put(lanes, self.flags, ids, other)
         flags = source.flags[chosen]
         self.flags[ids] = flags
-        dirty = ids[(flags & DIRTY) != 0]
-        self._touched[self._touched_count : self._touched_count + len(dirty)] = dirty
-        self._touched_count += len(dirty)
+        self._list(ids, flags)
+
+    def _list(self, ids: Int32s, flags: Bytes) -> None:
+        for listed, bit in ((self._dirty, DIRTY), (self._changed, CHANGED)):
+            if listed is not None:
+                listed.add(ids[(flags & bit) != 0])
 
     def mark(self, ids: Int32s) -> None:
-        if self._track:
-            bits = PRESENT | DIRTY | CHANGED
-            self._touched_count = mark(ids, ALL_VALID, bits, self.flags, self._touched, self._touched_count)
+        """These groups are present, and have changed."""
+        if self._dirty is not None:
+            self._dirty.mark(ids, PRESENT | DIRTY, self.flags)
         else:
-            mark(ids, ALL_VALID, PRESENT, self.flags, self._touched, 0)
+            mark(ids, ALL_VALID, PRESENT, 0, self.flags, _NO_LIST, 0)
+        if self._changed is not None:
+            self._changed.mark(ids, CHANGED, self.flags)
 
     def present(self, limit: int) -> Int32s:
         """The groups below `limit` that have had a row, in order."""
-        return np.flatnonzero(self.flags[:limit] & PRESENT).astype(np.int32)
+        present: Int32s = np.flatnonzero(self.flags[:limit] & PRESENT).astype(np.int32)
+        return present
 
-    def changed(self, limit: int) -> Int32s:
-        return np.flatnonzero(self.flags[:limit] & CHANGED).astype(np.int32)
+    def changed(self) -> Int32s:
+        """The groups changed since `settle`, in order."""
+        assert self._changed is not None
+        return self._changed.rows(self.flags)
+
+    @property
+    def any_changed(self) -> bool:
+        return self._changed is not None and self._changed.any
 
     def settle(self) -> None:
         """What changed has been emitted."""
-        self.flags &= ~CHANGED
+        if self._changed is not None:
+            self._changed.clear(self.flags)
 
     def dirty(self) -> Int32s:
         """The groups changed since `clean`, in order."""
-        touched = np.sort(self._touched[: self._touched_count])
-        return touched[(self.flags[touched] & DIRTY) != 0]
+        assert self._dirty is not None
+        return self._dirty.rows(self.flags)
 
     def clean(self) -> None:
         """What changed has been saved."""
-        self.flags[self._touched[: self._touched_count]] &= ~DIRTY
-        self._touched_count = 0
+        if self._dirty is not None:
+            self._dirty.clear(self.flags)
 
     def forget(self, ids: Int32s) -> None:
         """These groups are gone; their accumulators stay dirty garbage until `keep`."""
@@ -109,11 +166,9 @@ class Rows:
         self.lanes = self.select(ids)
         self.flags = flags
         self.capacity = len(ids)
-        if self._track:
-            self._touched = np.empty(len(ids), np.int32)
-            dirty = np.flatnonzero(flags & DIRTY).astype(np.int32)
-            self._touched[: len(dirty)] = dirty
-            self._touched_count = len(dirty)
+        self._dirty = None if self._dirty is None else _Listed(DIRTY, len(ids))
+        self._changed = None if self._changed is None else _Listed(CHANGED, len(ids))
+        self._list(all_rows(len(ids)), flags)
 
     def select(self, ids: Chosen) -> list[Lanes]:
         """A copy of the accumulators of these groups, which must be present."""
@@ -129,7 +184,8 @@ class Rows:
     @property
     def nbytes(self) -> int:
         lanes = sum(a.nbytes(lanes) for a, lanes in zip(self.accumulators, self.lanes, strict=True))
-        return lanes + self.flags.nbytes + self._touched.nbytes
+        listed = sum(0 if rows is None else rows.nbytes for rows in (self._dirty, self._changed))
+        return lanes + self.flags.nbytes + listed
 
 
 def load(accumulators: Sequence[Accumulator], columns: Mapping[str, pa.Array]) -> list[Lanes]:

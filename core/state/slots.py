@@ -58,10 +58,10 @@ class Slots:
         else:
             self.slots = np.full(1 << bits, -1, np.int32)
 
-    def clear(self) -> None:
-        """No groups, and as few slots as possible."""
+    def clear(self, bits: int = _FIRST_BITS) -> None:
+        """No groups, in slots of this size."""
         self.state[:] = (0, -1, 0)
-        self.resize(_FIRST_BITS)
+        self.resize(bits)
 
     def allow(self, rows: int) -> None:
         """Set the budget of extra probes for `rows` rows."""

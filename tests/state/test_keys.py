@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -172,6 +173,17 @@ def test_large_batches_grow_and_stay_right(kind: str, distinct: int) -> None:
     assert grouped is not None
     assert list(grouped[0]) == expected
     assert (group_rows(columns, limit=0.5) is None) == (distinct == 30_000)
+
+
+def test_group_rows_in_many_threads() -> None:
+    """law: each thread has scratch space of its own; large and small batches in any order."""
+    rng = np.random.default_rng(3)
+    batches = [[pa.array(rng.integers(0, most, 3_000)), pa.array(rng.integers(0, 2, 3_000))] for most in (5, 9_000) * 8]
+    expected = [dense_ids(rows_of(batch)) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for grouped, ids in zip(pool.map(group_rows, batches), expected, strict=True):
+            assert grouped is not None
+            assert list(grouped[0]) == ids
 
 
 def hostile_keys(count: int) -> np.ndarray:

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windrow.arrow_types import from_arrow_schema
+from windrow.datatypes import Schema
 from windrow.errors import CorruptionError, LogError, PlanError
 from windrow.io.base import Fetched
 from windrow.io.files.paths import File, Paths, default_name, find_files
-from windrow.datatypes import Schema
 
 #: Rows of one piece that `read` gives.
 PIECE_ROWS = 65_536
@@ -179,9 +179,8 @@ class _IpcFile:
         with pa.ipc.open_file(pa.memory_map(self._path)) as reader:
             self.schema = reader.schema.remove_metadata()
             self._batches = reader.num_record_batches
-        # one column is enough to count rows: of a compressed batch it is the only one that is unpacked
-        options = pa.ipc.IpcReadOptions(included_fields=[0], use_threads=False)
-        with pa.ipc.open_file(pa.memory_map(self._path), options=options) as reader:
+            self._compressed = self._batches > 0 and _is_compressed(reader.get_batch(0))
+        with self._reader(self.schema.names[:1]) as reader:
             sizes = [reader.get_batch(i).num_rows for i in range(self._batches)]
         self._starts = [0, *accumulate(sizes)]
         self.rows = self._starts[-1]
@@ -191,8 +190,14 @@ class _IpcFile:
         first = max(bisect_right(self._starts, row) - 1, 0)
         return self._starts[min(first, self._batches)], self._read(first, columns)
 
+    def _reader(self, columns: Sequence[str]) -> Any:
+        """Of a compressed file only the columns that are needed are unpacked; naming them for one that is not
+        compressed would make pyarrow 26 copy them out of the mapped memory."""
+        options = _options(self.schema, columns) if self._compressed else None
+        return pa.ipc.open_file(pa.memory_map(self._path), options=options)
+
     def _read(self, first: int, columns: tuple[str, ...]) -> Cursor:
-        with pa.ipc.open_file(pa.memory_map(self._path), options=_options(self.schema, columns)) as reader:
+        with self._reader(columns) as reader:
             for i in range(first, self._batches):
                 yield reader.get_batch(i).select(list(columns))
 
@@ -217,7 +222,13 @@ class _IpcStream:
                 yield batch.select(list(columns))
 
 
-def _options(schema: pa.Schema, columns: tuple[str, ...]) -> Any:
+def _is_compressed(batch: pa.RecordBatch) -> bool:
+    """Whether any memory of a batch that was read from mapped memory is its own."""
+    buffers = (buffer for column in batch.columns for buffer in column.buffers())
+    return any(buffer is not None and buffer.size and buffer.parent is None for buffer in buffers)
+
+
+def _options(schema: pa.Schema, columns: Sequence[str]) -> Any:
     wanted = sorted(schema.get_field_index(name) for name in columns) or [0]
     return pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
 

@@ -1,4 +1,4 @@
-"""Sources of text files with a record a line, NDJSON and (in `csv`) CSV. Offset = byte position of the record in the file.
+"""Sources of text files with a record a line: NDJSON here, CSV in `csv`. Offset = byte position of the record.
 
 Byte positions make any range readable by itself, without counting the lines before it; a range is planned by looking
 for newlines only, in a window that stays in the processor's cache.
@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.batch import Bytes, Int64s
+from windrow.datatypes import Schema
 from windrow.errors import LogError, RecordError
 from windrow.io.base import REJECTED, Fetched, OnError
 from windrow.io.files.paths import File, Paths, default_name, find_files
 from windrow.kernels.text_lines import record_ends
-from windrow.datatypes import Schema
 
 #: Bytes of one piece that `read` decodes (tens of thousands of records of a few hundred bytes).
 PIECE_BYTES = 8 << 20
