@@ -28,6 +28,10 @@ from windrow.progress import faults
 ENDED, FAILED, FENCED, CRASHED = 0, 1, 3, 137
 
 
+class Injected(Exception):
+    """An error at a fault point."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One process that runs the job of `root` until it ends, or dies at the `arrival`-th reach of `point`."""
@@ -38,6 +42,7 @@ class Attempt:
     workers: int
     point: str | None = None
     arrival: int = 1
+    raises: bool = False  # an error instead of death: the same process goes on from the last commit
     mutation: str | None = None
     epoch_rows: int = 60
 
@@ -69,7 +74,7 @@ def _child(work: Callable[[], int], errors: Path) -> NoReturn:
 
 def prepare(root: Path, model: Model) -> int:
     """Lay a life's input out."""
-    lay_input(root, [list(events) for events in model.events])
+    lay_input(root, model.events)
     disk.note_all(root / "syncs", roots(root))
     return ENDED
 
@@ -79,21 +84,29 @@ def attempt(a: Attempt) -> int:
     counts: Counter[str] = Counter()
     disk.watch(a.root / "syncs")
     _small_steps(random.Random(a.seed))
-    crash = faults.At(a.point, faults.crash, a.arrival) if a.point else None
+    fault = faults.At(a.point, _fail if a.raises else faults.crash, a.arrival) if a.point else None
 
     def handler(point: str) -> None:
         counts[point] += 1
-        if crash is not None:
-            crash(point)
+        if fault is not None:
+            fault(point)
 
     faults.install(handler)
     if a.mutation:
         MUTATIONS[a.mutation].apply()
     recorder = Recorder(a.root / "calls", a.number)
     with make_job(a.root, workers=a.workers, epoch_rows=a.epoch_rows, record=recorder.record) as job:
-        progress = job.run()
+        try:
+            progress = job.run()
+        except Injected:
+            recorder.attempt += 500
+            progress = job.run()
     (a.root / f"reached.{a.number}").write_text(json.dumps([progress.epoch, counts]))
     return ENDED
+
+
+def _fail() -> None:
+    raise Injected
 
 
 def _small_steps(chance: random.Random) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from windrow.io.files.sinks import FolderSink
 from windrow.io.log import sweep
 from windrow.io.log.ledger import LogLedger
+from windrow.io.log.records import read_job
 from windrow.io.log.segments import SegmentWriter
 from windrow.io.log.sink import LogSink
 from windrow.io.log.work import Work, append_rows
@@ -282,9 +283,7 @@ def no_redo() -> None:
 @mutation("a process that was replaced is not told", kind="zombie")
 def no_fencing() -> None:
     def unfenced(self: LogLedger, transaction: Any) -> Any:
-        from windrow.io.log.ledger import _job_row
-
-        row = _job_row(transaction, self._job)
+        row = read_job(transaction, self._job)
         assert row is not None
         return row
 
@@ -338,6 +337,6 @@ def resume_behind() -> None:
     LogLedger.open = behind  # type: ignore[method-assign]
 
 
-@mutation("files are swept although the commit's outcome is not known", "store.commit.after")
+@mutation("files are swept although the commit's outcome is not known", "store.commit.after", kind="error")
 def abandon_certain() -> None:
     Work.committing = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]

@@ -27,6 +27,8 @@ from windrow.progress.faults import POINTS
 RECOVERY = ("engine.opened", "engine.restored", "ledger.open", "ledger.restore", "sink.publish.before", "log.sweep")
 #: Points that a job of this harness never passes; they have a scenario of their own (`housekeeping`).
 ELSEWHERE = ("log.retention",)
+#: Ways to die: at a point, of an error there (in the same process it goes on), by a signal, replaced while stopped.
+KINDS = {"point": 65, "error": 10, "kill": 20, "zombie": 5}
 MOST_ROUNDS = 80  # of one life: more means that restarting makes no progress
 PATIENCE_S = 60.0
 
@@ -41,7 +43,7 @@ class Options:
     workers: int = 1
     seed: int = 0
     points: tuple[str, ...] = ()  # die there only
-    kind: str | None = None  # "point", "kill" or "zombie" only
+    kind: str | None = None  # one of KINDS only
     power: bool = True  # let the disk forget what was not synced
     folder: str | None = None
     mutation: str | None = None
@@ -55,6 +57,7 @@ class Tally:
     lives: int = 0
     deaths: Counter[str] = field(default_factory=Counter)  # by point, "kill" and "zombie"
     reached: Counter[str] = field(default_factory=Counter)
+    errors: int = 0  # processes that got over an error
     power_cuts: int = 0
     undone: int = 0  # files and names that power cuts took back
     fenced: int = 0
@@ -108,7 +111,7 @@ class Server:
     def _life(self) -> None:
         seed = self.chance.randrange(1 << 30)
         root = Path(tempfile.mkdtemp(prefix=f"windrow-life-{seed}-", dir=self.options.folder))
-        model = Model(generate(seed))
+        model = Model(generate(seed, bad=True))
         self._expect(life.fork(lambda: life.prepare(root, model), root / "errors"), root, (ENDED,))
         reader = None
         if self.chance.random() < 0.3:
@@ -133,10 +136,10 @@ class Server:
     def _round(self, root: Path, model: Model, number: int) -> bool:
         """One process and its death; True when the job has ended."""
         kind = self._kind()
-        point = self._point() if kind == "point" else None
+        point = self._point() if kind in ("point", "error") else None
         attempt = Attempt(
             root, number, self.chance.randrange(1 << 30), self.options.workers, point, self._arrival(point),
-            self.options.mutation, self.chance.choice((30, 60, 120, 240)),
+            kind == "error", self.options.mutation, self.chance.choice((30, 60, 120, 240)),
         )  # fmt: skip
         self.tally.rounds += 1
         begun = time.monotonic()
@@ -151,6 +154,7 @@ class Server:
         self._judge(root, status, where)
         if status == ENDED:
             self._learn(root, attempt, time.monotonic() - begun)
+            self.tally.errors += kind == "error"
             (root / "ended").touch()
         else:
             self.tally.deaths[point or kind] += 1
@@ -171,7 +175,7 @@ class Server:
         time.sleep(self.chance.random() * self._duration_s * 0.6)
         os.kill(pid, signal.SIGSTOP)
         other = Attempt(
-            attempt.root, attempt.number + 1_000, attempt.seed + 1, attempt.workers, None, 1, attempt.mutation,
+            attempt.root, attempt.number + 1_000, attempt.seed + 1, attempt.workers, None, 1, False, attempt.mutation,
             self.chance.choice((30, 60, 120, 240)),
         )  # fmt: skip
         second = life.fork(lambda: life.attempt(other), attempt.root / "errors")
@@ -191,7 +195,7 @@ class Server:
             return self.options.kind or "point"
         if self._storm:
             return "point"
-        return self.chance.choices(("point", "kill", "zombie"), (75, 20, 5))[0]
+        return self.chance.choices(list(KINDS), list(KINDS.values()))[0]
 
     def _point(self) -> str:
         if self.options.points:
