@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.crash import disk, life
+from tests.crash import disk, life, producer
 from tests.crash.events import Model, generate
 from tests.crash.life import CRASHED, ENDED, FENCED, Attempt
 from tests.crash.mutations import MUTATIONS
@@ -25,10 +25,11 @@ from windrow.progress.faults import POINTS
 
 #: Points that are passed while a job starts: crashed at several times in a row.
 RECOVERY = ("engine.opened", "engine.restored", "ledger.open", "ledger.restore", "sink.publish.before", "log.sweep")
-#: Points that a job of this harness never passes; they have a scenario of their own (`housekeeping`).
+#: Points that the job never passes; `producer` does.
 ELSEWHERE = ("log.retention",)
 #: Ways to die: at a point, of an error there (in the same process it goes on), by a signal, replaced while stopped.
 KINDS = {"point": 65, "error": 10, "kill": 20, "zombie": 5}
+MOST_LIVES = 12  # for a point at which nothing has died yet
 MOST_ROUNDS = 80  # of one life: more means that restarting makes no progress
 PATIENCE_S = 60.0
 
@@ -99,12 +100,49 @@ class Server:
         gc.collect()
         gc.freeze()
         try:
-            while self.tally.rounds < self.options.rounds:
-                self._life()
+            if self.options.kind == "producer":
+                while self.tally.rounds < self.options.rounds:
+                    self._producer_life()
+            else:
+                self._lives()
         except Failure as failure:
             self.tally.failure = str(failure)
         self.tally.seconds = round(time.monotonic() - begun, 2)
         return self.tally
+
+    def _lives(self) -> None:
+        """The rounds that were asked for, and as many more as it takes to die at every point."""
+        while self.tally.rounds < self.options.rounds:
+            self._life()
+        if self.options.points or self.options.kind:
+            return
+        for point in list(unreached(self.tally)):
+            self.options = replace(self.options, points=(point, "log.write.partial"))
+            for _ in range(MOST_LIVES):
+                if not self.tally.deaths[point]:
+                    self._life()
+
+    def _producer_life(self) -> None:
+        root = Path(tempfile.mkdtemp(prefix="windrow-producer-", dir=self.options.folder))
+        self.tally.lives += 1
+        for _ in range(8):
+            point = self.chance.choice(self.options.points or producer.POINTS)
+            arrival = 1 if point == "log.sweep" else 1 + int(self.chance.expovariate(1 / 12))
+            seed = self.chance.randrange(1 << 30)
+            pid = life.fork(lambda: producer.produce(root, seed, point, arrival), root / "errors")  # noqa: B023
+            status = self._wait(pid, PATIENCE_S)
+            self.tally.rounds += 1
+            self._judge(root, status, f"{point}:{arrival}")
+            if status == CRASHED:
+                self.tally.deaths[point] += 1
+                if self.options.power and self.chance.random() < 0.5:
+                    self.tally.power_cuts += 1
+                    self.tally.undone += len(disk.cut_power(root / "syncs", life.roots(root)))
+            self._expect(life.fork(lambda: producer.inspect(root, sweep=seed % 2 == 0), root / "errors"), root, (ENDED,))
+            problems = (root / "problems").read_text()
+            if problems:
+                raise Failure(f"{root}: after {point}:{arrival}: {problems}")
+        shutil.rmtree(root)
 
     # -- a life --------------------------------------------------------------------------------------------------
 
