@@ -8,11 +8,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit bench warm clean FORCE
+.PHONY: help demo test lint types unit coverage bench warm clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed-for-use  ## write 5 million auction events and run a pipeline over them (ARGS='--events 1000000')
 	@$(BIN)/windrow demo $(ARGS)
@@ -38,11 +38,15 @@ warm: $(VENV)/installed-for-tests
 	@echo "== kernels"
 	@$(BIN)/windrow warmup
 
+coverage: warm  ## which lines and branches of core/ the tests reach (compiled kernels are not seen)
+	@$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage report
+
 bench: $(VENV)/installed-for-tests  ## run all benchmarks at full size (ARGS='--json')
 	@$(BIN)/python -m benchmarks run all $(ARGS)
 
 clean:  ## remove .venv, builds, caches and the demo's data
-	rm -rf $(VENV) build dist *.egg-info demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
 $(BIN)/python:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \

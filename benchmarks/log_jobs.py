@@ -94,7 +94,9 @@ def log_to_log(scale: float) -> list[Measured]:
 
 
 @benchmark(
-    "log_to_log_scaling", "log_to_log with one and with two workers in turn: the ratio is what a second core gives"
+    "log_to_log_scaling",
+    "log_to_log with one and with two workers in turn: the ratio is what a second core gives",
+    workers=2,
 )
 def log_to_log_scaling(scale: float) -> list[Measured]:
     events = max(int(5_000_000 * scale), 20_000)

@@ -11,25 +11,87 @@ from typing import Any
 
 import numpy as np
 
-from windrow.kernels._compile import device, inline, kernel
+from windrow.kernels._compile import kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, W_I32, W_I64, W_U8
 from windrow.kernels.json_fields import (
-    ABSENT, AREA, AT_FIXED, AT_FULL, AT_KEY, AT_LAST_DATE, AT_LEARNED, AT_LIMIT, AT_NOTES, AT_NUMBER, AT_OFFSETS,
-    AT_OPEN, AT_POWERS, AT_STACK, AT_STATES, AT_TEXT, AT_VALID, BASE64, BITMAP, DECIMAL, DEFERRED, ESCAPED_BYTES,
-    FIELD_BYTES, GOOD, INT, IS_NULL, ISO_TIME, MAP_SLOTS, NOTE_AT, NOTE_BYTES, NOTE_CODE, NOTE_LENGTH, NULLS, PLACE,
-    RAW, REQUIRED, ROOM, TEXT, TYPE, WRONG, convert, note,
+    ABSENT,
+    AREA,
+    AT_FIXED,
+    AT_FULL,
+    AT_KEY,
+    AT_LAST_DATE,
+    AT_LEARNED,
+    AT_LIMIT,
+    AT_NOTES,
+    AT_OFFSETS,
+    AT_OPEN,
+    AT_POWERS,
+    AT_STACK,
+    AT_STATES,
+    AT_TEXT,
+    AT_VALID,
+    BASE64,
+    BITMAP,
+    DECIMAL,
+    DEFERRED,
+    FIELD_BYTES,
+    GOOD,
+    INT,
+    IS_NULL,
+    ISO_TIME,
+    NOTE_AT,
+    NOTE_BYTES,
+    NOTE_CODE,
+    NOTE_LENGTH,
+    NULLS,
+    PLACE,
+    RAW,
+    REQUIRED,
+    ROOM,
+    TEXT,
+    TYPE,
+    WRONG,
+    convert,
+    note,
 )  # fmt: skip
 from windrow.kernels.json_numbers import base64_in_place
 from windrow.kernels.json_simd import (
-    byte_at, copy_block, digit_count, digit_lanes, digits_value, fail, half_at, put_byte, put_half, put_int, same_bytes,
+    byte_at,
+    copy_block,
+    digit_count,
+    digit_lanes,
+    digits_value,
+    fail,
+    half_at,
+    helper,
+    hot,
+    put_byte,
+    put_half,
+    put_int,
+    same_bytes,
     slot,
 )  # fmt: skip
 from windrow.kernels.json_skip import NULL_TEXT, skip_key, skip_value
 from windrow.kernels.json_text import (
-    BAD_BASE64, CUT_OFF, EMPTY, GROW, MISSING, NO_VALUE, NOT_OBJECT, NOT_PARENT, NULL, TOO_DEEP, TOO_LONG, TRAILING,
-    WANT_COMMA, copy_bytes, copy_string, skip_space, skip_string,
+    BAD_BASE64,
+    CUT_OFF,
+    EMPTY,
+    GROW,
+    MISSING,
+    NO_VALUE,
+    NOT_OBJECT,
+    NOT_PARENT,
+    NULL,
+    TOO_DEEP,
+    TOO_LONG,
+    TRAILING,
+    WANT_COMMA,
+    copy_bytes,
+    copy_string,
+    skip_space,
+    skip_string,
 )  # fmt: skip
-from windrow.kernels.json_times import LAST_DAY, fast_time
+from windrow.kernels.json_times import fast_time
 
 #: Bytes behind the last document that a kernel may read.
 PADDING = 256
@@ -57,7 +119,7 @@ REJECT_SLOTS, DEFER_SLOTS = 4, 5
 _SKIP = -1
 
 
-@device
+@helper
 def _child(node: int, start: int, size: int, nodes: int, keys: int) -> int:
     """The child of `node` whose key is the `size` bytes at `start`, or _SKIP."""
     child = slot(node, FIRST)
@@ -75,7 +137,7 @@ def _child(node: int, start: int, size: int, nodes: int, keys: int) -> int:
     return _SKIP
 
 
-@device
+@helper
 def _look_up(start: int, stop: int, node: int, nodes: int, keys: int, longest: int, at: int) -> int:
     """The child of `node` whose key is spelled between two addresses, with or without escapes."""
     look = start
@@ -90,8 +152,8 @@ def _look_up(start: int, stop: int, node: int, nodes: int, keys: int, longest: i
     return _child(node, target, over - target, nodes, keys)
 
 
-@device
-def _next_member(p: int, end: int, first: bool, node: int, nodes: int, keys: int, longest: int, at: int):  # type: ignore[no-untyped-def]
+@helper
+def _next_member(p: int, end: int, first: int, node: int, nodes: int, keys: int, longest: int, at: int):  # type: ignore[no-untyped-def]
     """(address, child) of the value of the next member; of the closing bracket, and -2, if there is none."""
     p = skip_space(p, end)
     if p >= end:
@@ -110,12 +172,12 @@ def _next_member(p: int, end: int, first: bool, node: int, nodes: int, keys: int
     return after, _look_up(p + 1, stop, node, nodes, keys, longest, at)
 
 
-@device
+@helper
 def _learn(table: int, position: int, start: int, stop: int, child: int) -> int:
     """Keep the text before a value for the next document; the position that is expected to follow."""
     size = stop - start
     if size > 64:
-        return min(position + 1, MEMBERS)
+        return position + 1 if position < MEMBERS else position
     known = 0
     while known < MEMBERS:
         entry = table + known * ENTRY_BYTES
@@ -134,7 +196,7 @@ def _learn(table: int, position: int, start: int, stop: int, child: int) -> int:
     return MEMBERS
 
 
-@device
+@helper
 def _enter(p: int, end: int, node: int, depth: int, at: int) -> int:
     """A value where fields lie below: behind the opening bracket of an object, or behind anything else."""
     f = slot(node, BELOW)
@@ -150,7 +212,7 @@ def _enter(p: int, end: int, node: int, depth: int, at: int) -> int:
     return p + 1 if depth < slot(at, AT_LIMIT) else fail(p, TOO_DEEP)
 
 
-@inline
+@hot
 def _text_value(p: int, end: int, field: int, f: int, row: int, at: int) -> int:
     """A string to its column; 0 if the bytes of this one are no base64."""
     offset = slot(at, AT_OFFSETS) + slot(field, PLACE) + row * 4
@@ -169,7 +231,7 @@ def _text_value(p: int, end: int, field: int, f: int, row: int, at: int) -> int:
     return after
 
 
-@device
+@helper
 def _raw_value(p: int, end: int, after: int, field: int, f: int, row: int, at: int) -> int:
     """The JSON text between `p` and `after` to its column."""
     offset = slot(at, AT_OFFSETS) + slot(field, PLACE) + row * 4
@@ -187,7 +249,7 @@ def _raw_value(p: int, end: int, after: int, field: int, f: int, row: int, at: i
     return after
 
 
-@device
+@helper
 def _any_value(p: int, end: int, field: int, f: int, row: int, depth: int, at: int) -> int:
     """Whatever value of whatever type to its column."""
     after = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
@@ -205,39 +267,32 @@ def _any_value(p: int, end: int, field: int, f: int, row: int, depth: int, at: i
     return after
 
 
-@inline
-def _field_value(p: int, end: int, field: int, f: int, row: int, depth: int, at: int) -> int:
-    """A value to its column; what most values look like is read right here."""
-    kind = slot(field, TYPE)
-    if kind == INT:
-        # one to eight digits, without a branch for each
-        lanes = digit_lanes(p)
-        count = digit_count(lanes)
-        c = byte_at(p, count)
-        if (c == 44 or c == 125) and count > 0 and (count == 1 or byte_at(p, 0) != 48):
-            put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, np.int64(digits_value(lanes, count)))
-            put_byte(slot(at, AT_STATES) + f, GOOD)
-            return p + count
-    elif byte_at(p, 0) == 34:
-        if kind <= BASE64:
-            return _text_value(p, end, field, f, row, at)
-        if kind == ISO_TIME:
-            us, length = fast_time(p + 1, slot(at, AT_LAST_DATE))
-            if length:
-                put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, us)
-                put_byte(slot(at, AT_STATES) + f, GOOD)
-                return p + 1 + length
-    return _any_value(p, end, field, f, row, depth, at)
+@helper
+def _no_object(p: int, end: int, at: int) -> int:
+    """The `fail` of a document that is no object."""
+    if p >= end:
+        return fail(p, EMPTY)
+    after = skip_value(p, end, np.int64(0), slot(at, AT_LIMIT), slot(at, AT_OPEN))
+    if after < 0:
+        return after
+    after = skip_space(after, end)
+    if after > end:
+        return fail(end, CUT_OFF)
+    return fail(p, NOT_OBJECT) if after == end else fail(after, TRAILING)
 
 
-@inline
-def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fields: int, at: int) -> int:
-    """Read the object whose opening bracket lies before `p`; the address behind its closing bracket, or a `fail`."""
+@helper
+def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fields: int, at: int) -> int:
+    """Read the document at `p`: `end`, or a `fail`."""
+    p = skip_space(p, end)
+    if p >= end or byte_at(p, 0) != 123:
+        return _no_object(p, end, at)
+    p += 1
     node = nodes
     table = slot(at, AT_LEARNED)
     entry = table
     depth = np.int64(1)
-    fresh = True
+    first = np.int64(1)
     while depth:
         if p >= end:
             return fail(p, CUT_OFF)
@@ -247,7 +302,7 @@ def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fi
             node = slot(slot(at, AT_STACK), depth * 16)
             entry = slot(slot(at, AT_STACK), depth * 16 + 8)
             table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
-            fresh = False
+            first = np.int64(0)
             continue
         if same_bytes(p, entry) | slot(entry, _IGNORE) == -1:
             p += slot(entry, _LENGTH)
@@ -256,7 +311,7 @@ def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fi
             if byte_at(p, 0) <= 32:
                 p = skip_space(p, end)
         else:
-            after, child = _next_member(p, end, fresh, node, nodes, keys, longest, at)
+            after, child = _next_member(p, end, first, node, nodes, keys, longest, at)
             if after < 0:
                 return after
             if child == -2:
@@ -264,7 +319,7 @@ def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fi
                 continue
             entry = table + _learn(table, (entry - table) // ENTRY_BYTES, p, after, child) * ENTRY_BYTES
             p = after
-        fresh = False
+        first = np.int64(0)
         if child == _SKIP:
             p = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
             if p < 0:
@@ -275,7 +330,30 @@ def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fi
         stop = slot(below, BELOW)
         value = p
         while f < stop:
-            p = _field_value(value, end, fields + f * FIELD_BYTES, f, row, depth, at)
+            field = fields + f * FIELD_BYTES
+            kind = slot(field, TYPE)
+            p = np.int64(0)
+            # what most values look like is read right here
+            if kind == INT:
+                # one to eight digits, without a branch for each
+                lanes = digit_lanes(value)
+                count = digit_count(lanes)
+                c = byte_at(value, count)
+                if (c == 44 or c == 125) and count > 0 and (count == 1 or byte_at(value, 0) != 48):
+                    put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, np.int64(digits_value(lanes, count)))
+                    put_byte(slot(at, AT_STATES) + f, GOOD)
+                    p = value + count
+            elif byte_at(value, 0) == 34:
+                if kind <= BASE64:
+                    p = _text_value(value, end, field, f, row, at)
+                elif kind == ISO_TIME:
+                    us, length = fast_time(value + 1, slot(at, AT_LAST_DATE))
+                    if length:
+                        put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, us)
+                        put_byte(slot(at, AT_STATES) + f, GOOD)
+                        p = value + 1 + length
+            if p == 0:
+                p = _any_value(value, end, field, f, row, depth, at)
             if p < 0:
                 return p
             f += 1
@@ -291,33 +369,15 @@ def _members(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fi
             node = below
             table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
             entry = table
-            fresh = True
-    return p
-
-
-@inline
-def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, fields: int, at: int) -> int:
-    """Read one document: `end`, or a `fail`."""
-    p = skip_space(p, end)
-    if p >= end:
-        return fail(p, EMPTY)
-    start = p
-    if byte_at(start, 0) == 123:
-        p = _members(p + 1, end, row, nodes, keys, longest, fields, at)
-    else:
-        p = skip_value(p, end, np.int64(0), slot(at, AT_LIMIT), slot(at, AT_OPEN))
-    if p < 0:
-        return p
+            first = np.int64(1)
     if p < end:
         p = skip_space(p, end)
     if p > end:
         return fail(end, CUT_OFF)
-    if p < end:
-        return fail(p, TRAILING)
-    return p if byte_at(start, 0) == 123 else fail(start, NOT_OBJECT)
+    return p if p == end else fail(p, TRAILING)
 
 
-@device
+@helper
 def _verdict(count: int, fields: int, at: int) -> int:
     """What is wrong with the first field that has no good value: code << 32 | field, or 0 if all may stay."""
     f = 0
@@ -334,7 +394,7 @@ def _verdict(count: int, fields: int, at: int) -> int:
     return 0
 
 
-@device
+@helper
 def _put_null(field: int, f: int, row: int, at: int) -> None:
     """Field `f` of this row has no value."""
     kind = slot(field, TYPE)
@@ -352,7 +412,7 @@ def _put_null(field: int, f: int, row: int, at: int) -> None:
     put_int(nulls, slot(nulls, 0) + 1)
 
 
-@device
+@helper
 def _finish(count: int, row_in: int, row: int, base: int, fields: int, at: int, deferred: Any, put_off: int) -> int:
     """Settle a row in which a field has no value or a deferred one; how many values are deferred now."""
     for f in range(count):
@@ -371,48 +431,9 @@ def _finish(count: int, row_in: int, row: int, base: int, fields: int, at: int, 
     return put_off
 
 
-@device
-def layout(field_count: int, object_count: int, longest_key: int, max_depth: int):  # type: ignore[no-untyped-def]
-    """Where things lie in the scratch: states, notes, stack, brackets, learned, key, number, last date; its size."""
-    blocks = (field_count + 63) // 64
-    states = 8 * MAP_SLOTS
-    notes = states + (2 * blocks + 1) * 64
-    number = notes + field_count * NOTE_BYTES
-    date = number + 48
-    stack = date + 24
-    brackets = stack + (max_depth + 2) * 16
-    learned = brackets + max_depth + 2
-    key = learned + object_count * LEARNED_BYTES
-    size = key + max(6 * longest_key, ESCAPED_BYTES) + 256
-    return states, notes, stack, brackets, learned, key, number, date, size
-
-
-@device
-def _lay_out(at: int, field_count: int, object_count: int, longest_key: int, max_depth: int) -> int:
-    """Fill the memory map at `at`; the address of the states."""
-    states, notes, stack, brackets, learned, key, number, date, _ = layout(
-        field_count, object_count, longest_key, max_depth
-    )
-    put_int(at + AT_STATES, at + states)
-    put_int(at + AT_NOTES, at + notes)
-    put_int(at + AT_STACK, at + stack)
-    put_int(at + AT_OPEN, at + brackets)
-    put_int(at + AT_LEARNED, at + learned)
-    put_int(at + AT_KEY, at + key)
-    put_int(at + AT_NUMBER, at + number)
-    put_int(at + AT_LAST_DATE, at + date)
-    put_int(at + AT_LIMIT, max_depth)
-    put_int(at + date + LAST_DAY, -1)  # fits no text: only three of its bytes are compared
-    blocks = (field_count + 63) // 64
-    fresh = at + states + blocks * 64
-    for byte in range(blocks * 64 + 64):
-        put_byte(fresh + byte, ABSENT if byte < field_count else GOOD)
-    return at + states
-
-
 @kernel(
     I64(
-        R_U8, R_I32, R_U8, R_I64, R_U8, R_I64, R_U64, I64, I64, I64, I64, I64, I64,
+        R_U8, R_I32, R_U8, R_I64, R_U8, R_I64, R_U64, I64, I64, I64, I64,
         W_I64, W_U8, W_I64, W_I32, W_U8, W_U8, W_I64, W_I64,
     )
 )  # fmt: skip
@@ -426,9 +447,7 @@ def decode(
     powers,
     rows,
     field_count,
-    object_count,
     longest_key,
-    max_depth,
     max_bytes,
     progress,
     scratch,
@@ -443,7 +462,7 @@ def decode(
 
     Document r is ``data[ends[r]:ends[r + 1]]``; PADDING more bytes of `data` behind each are readable. `present` has
     a byte a row, 0 for no document, or is empty. `nodes`, `keys` and `fields` describe what is wanted, see above and
-    ``json_fields``. `scratch` is as `scratch_bytes` says, zero at first and kept between calls for the same batch.
+    ``json_fields``. `scratch` starts with the memory map and is kept between the calls for one batch.
     Values go to row ``progress[ROW_OUT]`` of `fixed` (int64), `offsets` and `text`; `valid` are bitmaps of ones.
     """
     at = np.int64(scratch.ctypes.data)
@@ -451,7 +470,7 @@ def decode(
     node_at = np.int64(nodes.ctypes.data)
     key_at = np.int64(keys.ctypes.data)
     field_at = np.int64(fields.ctypes.data)
-    states = _lay_out(at, field_count, object_count, longest_key, max_depth)
+    states = slot(at, AT_STATES)
     put_int(at + AT_FIXED, np.int64(fixed.ctypes.data))
     put_int(at + AT_OFFSETS, np.int64(offsets.ctypes.data))
     put_int(at + AT_TEXT, np.int64(text.ctypes.data))

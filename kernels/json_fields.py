@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from windrow.kernels._compile import device
 from windrow.kernels.json_numbers import (
     DROPPED,
     EXPONENT,
@@ -22,8 +21,16 @@ from windrow.kernels.json_numbers import (
     read_number,
     skip_number,
 )
-from windrow.kernels.json_simd import byte_at, put_byte, put_int, put_word, slot, word_at
-from windrow.kernels.json_skip import is_number
+from windrow.kernels.json_simd import (
+    byte_at,
+    helper,
+    is_number,
+    put_byte,
+    put_int,
+    put_word,
+    slot,
+    word_at,
+)
 from windrow.kernels.json_text import (
     BAD_DATE,
     BAD_DECIMAL,
@@ -68,7 +75,7 @@ _W0 = np.uint64(0)
 _INFINITY_2 = INFINITY << np.uint64(1)
 
 
-@device
+@helper
 def _int(number: int, out: int) -> int:
     """Write the int64 that was just read; 0, or what is wrong."""
     mantissa = word_at(number, MANTISSA)
@@ -82,7 +89,7 @@ def _int(number: int, out: int) -> int:
     return 0
 
 
-@device
+@helper
 def _epoch(number: int, unit: int, out: int) -> int:
     """Write the number just read times `unit` microseconds, rounded down; 0, or what is wrong."""
     mantissa = word_at(number, MANTISSA)
@@ -111,7 +118,7 @@ def _epoch(number: int, unit: int, out: int) -> int:
     return 0
 
 
-@device
+@helper
 def _number(p: int, after: int, field: int, out: int, at: int) -> int:
     """A number for a field that is none but a decimal."""
     kind = slot(field, TYPE)
@@ -134,7 +141,7 @@ def _number(p: int, after: int, field: int, out: int, at: int) -> int:
     return code << 8 | WRONG if code else GOOD
 
 
-@device
+@helper
 def _string(p: int, after: int, field: int, out: int, at: int) -> int:
     """A string for a field that is a time, a date or a decimal."""
     start = p + 1
@@ -169,7 +176,7 @@ def _string(p: int, after: int, field: int, out: int, at: int) -> int:
     return GOOD
 
 
-@device
+@helper
 def convert(p: int, after: int, field: int, row: int, at: int) -> int:
     """Write the well-formed value between two addresses to its column; the field's state, and << 8 what is wrong."""
     c = byte_at(p, 0)
@@ -194,7 +201,7 @@ def convert(p: int, after: int, field: int, row: int, at: int) -> int:
     return WRONG_TYPE << 8 | WRONG
 
 
-@device
+@helper
 def note(p: int, f: int, code: int, at: int) -> None:
     """Remember that the value at `p` does not fit field `f`."""
     put_byte(slot(at, AT_STATES) + f, WRONG)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from windrow.kernels._compile import device
 from windrow.kernels.json_simd import (
     byte_at,
     digit_count,
     digit_lanes,
     digits_value,
     fail,
+    helper,
     leading_zeros,
     multiply_high,
     put_byte,
@@ -72,7 +72,7 @@ def powers_of_five():  # type: ignore[no-untyped-def]
     return table
 
 
-@device
+@helper
 def _skip_digits(p: int, end: int) -> int:
     while p < end:
         count = digit_count(digit_lanes(p))
@@ -82,7 +82,7 @@ def _skip_digits(p: int, end: int) -> int:
     return p
 
 
-@device
+@helper
 def skip_number(p: int, end: int) -> int:
     """Behind the number at `p`: -? (0 | [1-9][0-9]*) (.[0-9]+)? ([eE][+-]?[0-9]+)?"""
     if byte_at(p, 0) == 45:
@@ -110,7 +110,7 @@ def skip_number(p: int, end: int) -> int:
     return p
 
 
-@device
+@helper
 def read_number(p: int, after: int, out: int) -> None:
     """The value of the number between two addresses: 19 significant digits and a power of ten, to the slots at `out`.
 
@@ -157,7 +157,7 @@ def read_number(p: int, after: int, out: int) -> None:
     put_int(out + DROPPED, dropped)
 
 
-@device
+@helper
 def _exponent(p: int, end: int) -> int:
     """The exponent written at `p`; what is beyond a milliard stays there, no document is that long."""
     sign = 1
@@ -172,7 +172,7 @@ def _exponent(p: int, end: int) -> int:
     return value * sign
 
 
-@device
+@helper
 def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
     """Bits of the float nearest to w * 10**q, ties to even (Lemire 2021, with the proof of Mushtak and Lemire 2023)."""
     if w == _W0 or q < SMALLEST:
@@ -211,7 +211,7 @@ def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
     return (mantissa & ~_HIDDEN) | np.uint64(power) << np.uint64(52)
 
 
-@device
+@helper
 def float_of(number: int, powers: int):  # type: ignore[no-untyped-def]
     """Bits of the float nearest to a number that `read_number` has read; UNDECIDED if its first 19 digits are too few.
 
@@ -232,7 +232,7 @@ def float_of(number: int, powers: int):  # type: ignore[no-untyped-def]
     return bits | sign
 
 
-@device
+@helper
 def _times_ten(high, low, digit: int):  # type: ignore[no-untyped-def]
     """(high, low) * 10 + digit in 128 bits."""
     high = high * _TEN + multiply_high(low, _TEN)
@@ -243,7 +243,7 @@ def _times_ten(high, low, digit: int):  # type: ignore[no-untyped-def]
     return high, total
 
 
-@device
+@helper
 def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int:
     """Write the number between `p` and `after` times 10**scale as 16 bytes at `out`; 0, or what is wrong.
 
@@ -295,7 +295,7 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
     return 0
 
 
-@device
+@helper
 def base64_in_place(start: int, end: int) -> int:
     """Decode the base64 text between two addresses onto itself; the end of the bytes, or 0 if it is not base64.
 

@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core import config as _numba_config
 from numba.extending import intrinsic
+
+#: Makes a helper for kernels alone: without the wrappers that would let Python or C call it, compiled sooner.
+helper: Any = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+#: As `helper`, and always inlined.
+hot: Any = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)
@@ -185,9 +191,7 @@ def escape_masks(builder: Any, slash: Any) -> Any:
 @_emits(I64, I64, I64)
 def same_bytes(builder: Any, left: Any, right: Any) -> Any:
     """``(address, address) -> int64``: mask of which of the first 64 bytes at both addresses are equal."""
-    return _mask(
-        builder, builder.icmp_unsigned("==", _load(builder, left, _BLOCK), _load(builder, right, _BLOCK))
-    )
+    return _mask(builder, builder.icmp_unsigned("==", _load(builder, left, _BLOCK), _load(builder, right, _BLOCK)))
 
 
 @_emits(types.void, I64, I64)
@@ -232,3 +236,10 @@ def digits_value(builder: Any, lanes: Any, count: Any) -> Any:
     ):
         lanes = builder.lshr(builder.mul(builder.and_(lanes, _constant(mask)), _constant(factor)), _constant(shift))
     return lanes
+
+
+@_emits(types.boolean, I64)
+def is_number(builder: Any, byte: Any) -> Any:
+    """``(byte) -> bool``: whether a value that starts with this byte is a number."""
+    digit = builder.icmp_unsigned("<", builder.sub(byte, _constant(ord("0"))), _constant(10))
+    return builder.or_(digit, builder.icmp_unsigned("==", byte, _constant(ord("-"))))

@@ -5,9 +5,8 @@ Same conventions as ``json_text``.
 
 from __future__ import annotations
 
-from windrow.kernels._compile import device, inline
 from windrow.kernels.json_numbers import skip_number
-from windrow.kernels.json_simd import byte_at, fail, half_at, put_byte
+from windrow.kernels.json_simd import byte_at, fail, half_at, helper, is_number, put_byte
 from windrow.kernels.json_text import (
     CUT_OFF,
     TOO_DEEP,
@@ -23,24 +22,7 @@ from windrow.kernels.json_text import (
 TRUE, FALS, NULL_TEXT = 0x65757274, 0x736C6166, 0x6C6C756E
 
 
-@device
-def skip_literal(p: int) -> int:
-    """Behind ``true``, ``false`` or ``null``; what follows them is the caller's to check."""
-    word = half_at(p, 0)
-    if word == TRUE or word == NULL_TEXT:
-        return p + 4
-    if word == FALS and byte_at(p, 4) == 101:
-        return p + 5
-    return fail(p, WANT_VALUE)
-
-
-@inline
-def is_number(c: int) -> bool:
-    """Whether a value that starts with this byte is a number."""
-    return 48 <= c <= 57 or c == 45
-
-
-@device
+@helper
 def skip_key(p: int, end: int) -> int:
     """From the opening quote of a key to the value behind the colon."""
     if p >= end or byte_at(p, 0) != 34:
@@ -54,7 +36,23 @@ def skip_key(p: int, end: int) -> int:
     return skip_space(p + 1, end)
 
 
-@device
+@helper
+def _skip_scalar(p: int, end: int) -> int:
+    """Behind the string, number or literal at `p`; what follows a literal is the caller's to check."""
+    c = byte_at(p, 0)
+    if c == 34:
+        return skip_string(p + 1, end)
+    if is_number(c):
+        return skip_number(p, end)
+    word = half_at(p, 0)
+    if word == TRUE or word == NULL_TEXT:
+        return p + 4
+    if word == FALS and byte_at(p, 4) == 101:
+        return p + 5
+    return fail(p, WANT_VALUE)
+
+
+@helper
 def _skip_nested(p: int, end: int, depth: int, limit: int, stack: int) -> int:
     """Behind the list or object at `p`; `stack` has a byte for each level, the bracket that opened it."""
     level = depth
@@ -98,24 +96,10 @@ def _skip_nested(p: int, end: int, depth: int, limit: int, stack: int) -> int:
                 return p
 
 
-@device
-def _skip_scalar(p: int, end: int) -> int:
-    c = byte_at(p, 0)
-    if c == 34:
-        return skip_string(p + 1, end)
-    if is_number(c):
-        return skip_number(p, end)
-    return skip_literal(p)
-
-
-@device
+@helper
 def skip_value(p: int, end: int, depth: int, limit: int, stack: int) -> int:
     """Behind the value at `p`, which lies inside `depth` lists and objects; `limit` of them are allowed."""
     c = byte_at(p, 0)
-    if c == 34:
-        return skip_string(p + 1, end)
-    if is_number(c):
-        return skip_number(p, end)
     if c == 123 or c == 91:
         return _skip_nested(p, end, depth, limit, stack)
-    return skip_literal(p)
+    return _skip_scalar(p, end)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from windrow.kernels._compile import device
 from windrow.kernels.json_simd import (
     FAST_COMPRESS,
     bit_count,
@@ -19,6 +18,7 @@ from windrow.kernels.json_simd import (
     fail,
     first_bit,
     half_at,
+    helper,
     put_byte,
     put_half,
     squeeze_block,
@@ -51,7 +51,7 @@ for _digit in range(16):
         _HEX[_spelled] = _digit
 
 
-@device
+@helper
 def skip_space(p: int, end: int) -> int:
     while p < end:
         c = byte_at(p, 0)
@@ -61,7 +61,7 @@ def skip_space(p: int, end: int) -> int:
     return p
 
 
-@device
+@helper
 def _hex4(p: int) -> int:
     """Four hexadecimal digits, or a number over 65535."""
     high = np.int64(_HEX[byte_at(p, 0)]) << 12 | np.int64(_HEX[byte_at(p, 1)]) << 8
@@ -71,7 +71,7 @@ def _hex4(p: int) -> int:
     return high | low
 
 
-@device
+@helper
 def read_escape(p: int) -> int:
     """The escape whose backslash lies before `p`: code point << 8 | bytes read from `p` on, or a `fail`."""
     c = byte_at(p, 0)
@@ -93,7 +93,7 @@ def read_escape(p: int) -> int:
     return (0x10000 + ((point - 0xD800) << 10) + (second - 0xDC00)) << 8 | 11
 
 
-@device
+@helper
 def _put_point(dst: int, point: int) -> int:
     """Write a code point as UTF-8; the address behind it."""
     if point < 0x80:
@@ -115,7 +115,7 @@ def _put_point(dst: int, point: int) -> int:
     return dst + 4
 
 
-@device
+@helper
 def utf8_length(p: int) -> int:
     """Bytes of the well-formed UTF-8 sequence at `p`, whose first byte is over 127; 0 if it is not well-formed.
 
@@ -133,7 +133,7 @@ def utf8_length(p: int) -> int:
     return 0
 
 
-@device
+@helper
 def _odd_text(p: int, end: int, dst: int) -> int:
     """A run of non-ASCII characters at `p`, copied to `dst` unless that is 0; fails at a control character."""
     if byte_at(p, 0) < 32:
@@ -149,7 +149,7 @@ def _odd_text(p: int, end: int, dst: int) -> int:
     return p
 
 
-@device
+@helper
 def skip_string(p: int, end: int) -> int:
     """Behind the closing quote of the string whose opening quote lies before `p`."""
     while p < end:
@@ -180,7 +180,7 @@ def skip_string(p: int, end: int) -> int:
     return fail(end, CUT_OFF)
 
 
-@device
+@helper
 def _copy_squeezed(p: int, end: int, dst: int):  # type: ignore[no-untyped-def]
     """`copy_string` where bytes can be squeezed out of a block: escaped quotes and backslashes cost no branch."""
     while p < end:
@@ -215,7 +215,7 @@ def _copy_squeezed(p: int, end: int, dst: int):  # type: ignore[no-untyped-def]
     return fail(end, CUT_OFF), dst
 
 
-@device
+@helper
 def _copy_stepwise(p: int, end: int, dst: int):  # type: ignore[no-untyped-def]
     """`copy_string` for every machine: copies a block, then stops at each escape."""
     while p < end:
@@ -254,7 +254,7 @@ def _copy_stepwise(p: int, end: int, dst: int):  # type: ignore[no-untyped-def]
 copy_string = _copy_squeezed if FAST_COMPRESS else _copy_stepwise
 
 
-@device
+@helper
 def copy_bytes(dst: int, source: int, count: int) -> None:
     """Copy in blocks: up to 63 bytes more are read and written."""
     done = 0

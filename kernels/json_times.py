@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from windrow.kernels._compile import device, inline
-from windrow.kernels.json_simd import byte_at, digit_count, digit_lanes, digits_value, put_int, slot, word_at
+from windrow.kernels.json_simd import (
+    byte_at,
+    digit_count,
+    digit_lanes,
+    digits_value,
+    helper,
+    hot,
+    put_int,
+    slot,
+    word_at,
+)
 
 #: Result for a text that is no date or time; no text means this number.
 NO_TIME = -(2**63)
@@ -26,7 +35,7 @@ _FRACTION_US = np.array([1_000_000, 100_000, 10_000, 1_000, 100, 10, 1], np.int6
 LAST_YEAR, LAST_DAY, LAST_US = 0, 8, 16
 
 
-@device
+@helper
 def _two(p: int) -> int:
     """Two digits, or a negative number."""
     high = byte_at(p, 0) - 48
@@ -36,7 +45,7 @@ def _two(p: int) -> int:
     return high * 10 + low
 
 
-@device
+@helper
 def days_since_1970(year: int, month: int, day: int) -> int:
     """Days in the proleptic Gregorian calendar (Hinnant, chrono-compatible low-level date algorithms)."""
     year -= np.int64(month <= 2)
@@ -46,7 +55,7 @@ def days_since_1970(year: int, month: int, day: int) -> int:
     return era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
 
 
-@device
+@helper
 def iso_date(p: int) -> int:
     """Days of the ten bytes ``yyyy-mm-dd`` at `p`, years 0001 to 9999, or NO_TIME."""
     century, of_century, month, day = _two(p), _two(p + 2), _two(p + 5), _two(p + 8)
@@ -61,7 +70,7 @@ def iso_date(p: int) -> int:
     return days_since_1970(year, month, day)
 
 
-@device
+@helper
 def _zone_us(p: int, end: int) -> int:
     """Microseconds east of UTC of what is left of a time: nothing, Z, +hh:mm or +hhmm; or NO_TIME."""
     if p == end or (end - p == 1 and byte_at(p, 0) == 90):
@@ -77,7 +86,7 @@ def _zone_us(p: int, end: int) -> int:
     return sign * (hours * 60 + minutes) * 60_000_000
 
 
-@device
+@helper
 def iso_time(p: int, end: int) -> int:
     """Microseconds of the ISO 8601 text between two addresses, or NO_TIME.
 
@@ -112,7 +121,7 @@ def iso_time(p: int, end: int) -> int:
     return days * _DAY_US + ((hour * 60 + minute) * 60 + second) * 1_000_000 + fraction - zone
 
 
-@device
+@helper
 def _new_date(p: int, last: int) -> int:
     """Microseconds of the date at `p` with the T or space behind it, remembered for the next event; or NO_TIME."""
     between = byte_at(p, 10)
@@ -125,7 +134,7 @@ def _new_date(p: int, last: int) -> int:
     return days * _DAY_US
 
 
-@inline
+@hot
 def fast_time(p: int, last: int):  # type: ignore[no-untyped-def]
     """(microseconds, length) of a time in UTC as most are written: whole seconds or up to 6 digits, Z or no zone, and
     the closing quote, which counts in the length. Length 0 for any other text, which may still be a time."""

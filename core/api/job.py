@@ -91,14 +91,14 @@ class Job:
                 remaining = _POLL_S if deadline is None else min(_POLL_S, deadline - time.monotonic())
                 if remaining <= 0:
                     break
-                ran = engine.step(wait_s=0.0 if until is not None and engine.caught_up() else remaining)
+                ran = engine.step(wait_s=0.0 if until is not None and engine.intake.lag() == 0 else remaining)
                 if not ran:
                     ran = engine.settle()
                 done += ran
                 self._report(engine, on_progress, idle=not ran)
                 if callable(until) and until(self.progress):
                     break
-                if isinstance(until, str) and not ran and engine.caught_up():
+                if isinstance(until, str) and not ran and engine.intake.lag() == 0:
                     break
             engine.drain()
             self._report(engine, on_progress, idle=False)
@@ -125,7 +125,7 @@ class Job:
 
     def wait(self, seconds: float) -> None:
         """Return when there may be something to do, or after `seconds`."""
-        self._open().wait(seconds)
+        self._open().intake.wait(seconds)
 
     def close(self) -> None:
         """Close connectors and ledger; what is committed stays, and the next run goes on from there."""

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_schema
-from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, UInt64s
+from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s
 from windrow.codec.base import Decoded, Rejected
-from windrow.codec.json_program import Program, WantedField, field_table, program
+from windrow.codec.json_program import Program, Scratch, WantedField, field_table, program
 from windrow.codec.json_reasons import document_reason, field_reason
 from windrow.datatypes import Schema
 from windrow.errors import PlanError
@@ -97,9 +97,7 @@ class _Run:
         self._offsets[:: rows + 1] = 0
         self._valid = np.full(len(wanted.fields) * ((rows + 7) // 8), 255, np.uint8)
         self._progress = np.zeros(5, np.int64)
-        sizes = decoder.layout.py_func(len(wanted.fields), wanted.objects, wanted.longest_key, max_depth)
-        self._scratch = np.zeros(sizes[-1], np.uint8)
-        self._notes_at = sizes[1]
+        self._scratch = Scratch(wanted, max_depth)
         self._rejects = np.empty(_REJECTS * decoder.REJECT_SLOTS, np.int64)
         self._deferred = np.empty((_REJECTS + len(wanted.fields)) * decoder.DEFER_SLOTS, np.int64)
         self._rejected: list[tuple[int, str | None, str]] = []
@@ -174,8 +172,8 @@ class _Run:
         while True:
             status = decoder.decode(
                 self._data, self._ends, self._present, wanted.nodes, wanted.keys, self._table, _powers(),
-                rows, len(wanted.fields), wanted.objects, wanted.longest_key, self._max_depth, self._max_bytes,
-                self._progress, self._scratch, self._fixed, self._offsets, self._text, self._valid,
+                rows, len(wanted.fields), wanted.longest_key, self._max_bytes,
+                self._progress, self._scratch.memory, self._fixed, self._offsets, self._text, self._valid,
                 self._rejects, self._deferred,
             )  # fmt: skip
             self._take_lists()
@@ -194,7 +192,7 @@ class _Run:
         for row, row_out, f, start, size in deferred.reshape(-1, decoder.DEFER_SLOTS).tolist():
             # Python's own float decides what 19 digits leave open
             value = float(bytes(self._data[start : start + size]))
-            at = int(self._table[f * 8 + decoder.PLACE // 8]) // 8 + row_out
+            at = int(self._table[f * 8 + kinds.PLACE // 8]) // 8 + row_out
             self._fixed[at : at + 1].view(np.float64)[0] = value
             if math.isinf(value):
                 self._dropped.append(row_out)
@@ -229,8 +227,7 @@ class _Run:
 
     def _bitmap(self, f: int) -> tuple[pa.Buffer | None, int]:
         """(validity bitmap, nulls) of a field's column."""
-        at = self._notes_at + f * kinds.NOTE_BYTES + kinds.NULLS
-        nulls = int(self._scratch[at : at + 8].view(np.int64)[0])
+        nulls = self._scratch.nulls(f)
         width = (self._rows + 7) // 8
         return (pa.py_buffer(self._valid[f * width : (f + 1) * width]) if nulls else None), nulls
 
@@ -244,7 +241,7 @@ class _Run:
 
     def _fixed_column(self, f: int, field: WantedField) -> pa.Array:
         rows = int(self._progress[decoder.ROW_OUT])
-        place = int(self._table[f * 8 + decoder.PLACE // 8])
+        place = int(self._table[f * 8 + kinds.PLACE // 8])
         bitmap, nulls = self._bitmap(f)
         type_ = {
             kinds.INT: pa.int64(), kinds.FLOAT: pa.float64(), kinds.BOOL: pa.bool_(), kinds.DATE: pa.date32(),
@@ -271,6 +268,3 @@ def _views(documents: pa.Array) -> tuple[Bytes, Int32s, Bytes]:
     if documents.null_count == 0:
         return data, ends, ALL_VALID
     return data, ends, documents.is_valid().cast(pa.uint8()).to_numpy()
-
-
-def _unused(_: UInt64s) -> None: ...

@@ -12,6 +12,7 @@ from windrow.datatypes import BINARY, BOOL, DATE, FLOAT64, INT64, STRING, TIMEST
 from windrow.errors import PlanError
 from windrow.kernels import json_decode as decoder
 from windrow.kernels import json_fields as kinds
+from windrow.kernels.json_times import LAST_DAY
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -147,3 +148,41 @@ def field_table(wanted: Program, rows: int, areas: Int64s, rooms: Int64s) -> Int
         texts += field.is_text
         fixed += field.words
     return table.ravel()
+
+
+class Scratch:
+    """The kernel's working memory for one batch: `memory` starts with the map of where the rest lies."""
+
+    def __init__(self, wanted: Program, max_depth: int) -> None:
+        count = len(wanted.fields)
+        states = -(-count // 64) * 64
+        sizes = {
+            # the states of the current document, those of a fresh one, and a block in which all is good
+            kinds.AT_STATES: 2 * states + 64,
+            kinds.AT_NOTES: count * kinds.NOTE_BYTES,
+            kinds.AT_NUMBER: 64,
+            kinds.AT_LAST_DATE: 64,
+            kinds.AT_STACK: (max_depth + 2) * 16,
+            kinds.AT_OPEN: max_depth + 2,
+            kinds.AT_LEARNED: wanted.objects * decoder.LEARNED_BYTES,
+            kinds.AT_KEY: max(6 * wanted.longest_key, kinds.ESCAPED_BYTES) + 256,
+        }
+        at = 8 * kinds.MAP_SLOTS
+        places = {}
+        for slot, size in sizes.items():
+            places[slot] = at
+            at += -(-size // 64) * 64
+        self.memory = np.zeros(at, np.uint8)
+        words = self.memory.view(np.int64)
+        for slot, place in places.items():
+            words[slot // 8] = self.memory.ctypes.data + place
+        words[kinds.AT_LIMIT // 8] = max_depth
+        # fits no text: only three bytes of it are compared
+        words[(places[kinds.AT_LAST_DATE] + LAST_DAY) // 8] = -1
+        fresh = self.memory[places[kinds.AT_STATES] + states :]
+        fresh[count : states + 64] = kinds.GOOD
+        self._notes = words[places[kinds.AT_NOTES] // 8 :]
+
+    def nulls(self, f: int) -> int:
+        """How many values of field `f` are null so far."""
+        return int(self._notes[(f * kinds.NOTE_BYTES + kinds.NULLS) // 8])

@@ -15,6 +15,8 @@ from windrow.state.build import make_accumulators
 def build_operator(aggregation: Aggregation, shards: int) -> StatefulOperator:
     """The operator for a grouping, on however many shards; raises `PlanError` for what no operator can do."""
     make_accumulators(aggregation)  # refuses unknown aggregates and types
+    if not aggregation.keys and not aggregation.aggregates:
+        raise PlanError(f"{aggregation.name}: neither keys nor aggregates: there is nothing to compute")
     window = aggregation.window
     if window is None:
         return TableAggregate(aggregation)

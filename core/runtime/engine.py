@@ -27,12 +27,13 @@ from windrow.config import Limits
 from windrow.errors import InvariantError
 from windrow.io.base import Fetched, Sink, TopicWrite
 from windrow.plan.physical import Physical
-from windrow.progress.decide import Complete, PartitionFacts, Redo, Resume, decide_next, decide_start
+from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
-from windrow.progress.ledger import EpochCommit, Ledger, Ranges, Recovery, StateWrite
+from windrow.progress.ledger import EpochCommit, Ledger, Recovery, StateWrite
 from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
+from windrow.runtime.intake import EpochPlan, Intake
+from windrow.runtime.memory import keep_freed_memory
 from windrow.runtime.metrics import EpochReport, Tally
-from windrow.runtime.pace import Pace
 from windrow.runtime.resources import Resources
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task
@@ -40,14 +41,6 @@ from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(slots=True)
-class _Plan:
-    """The epoch that is about to run."""
-
-    ranges: dict[str, dict[int, tuple[int, int]]]
-    last: bool
 
 
 @dataclass(slots=True)
@@ -92,9 +85,6 @@ class Engine:
         self._committer = ThreadPoolExecutor(1, "windrow-commit")
         self._pending: Future[EpochReport] | None = None
         self.reports: list[EpochReport] = []
-        self._positions: dict[str, dict[int, int]] = {}
-        self._redo: Ranges | None = None
-        self._pace = Pace(self._limits)
         self._snapshots = SnapshotPolicy()
         self._closed_us: dict[str, int] = {}
         self._pipeline: Pipeline | None = None
@@ -103,17 +93,17 @@ class Engine:
 
     def open(self) -> None:
         """Take the job over, restore its state, and be ready for the next epoch."""
+        keep_freed_memory()
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
         self._pipeline = build(self.plan, self._shards, self._resources)
+        self.intake = Intake(self.pipeline.sources, self._limits)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
         )
         self.epoch = recovery.epoch
         if isinstance(start, (Resume, Redo)):
-            self._positions = {name: dict(offsets) for name, offsets in start.positions.items()}
-        if isinstance(start, Redo):
-            self._redo = start.ranges
+            self.intake.resume(start.positions, start.ranges if isinstance(start, Redo) else None)
         self.finished = isinstance(start, Complete)
         self._restore(recovery)
         for end in self._all_sinks():
@@ -173,7 +163,7 @@ class Engine:
         """
         if self.finished:
             return False
-        planned = self._plan_epoch(wait_s)
+        planned = self.intake.plan(wait_s)
         if planned is None:
             return False
         self._run(planned)
@@ -190,9 +180,9 @@ class Engine:
         reports, self.reports = self.reports, []
         return reports
 
-    def _run(self, planned: _Plan) -> None:
+    def _run(self, planned: EpochPlan) -> None:
         begun = time.perf_counter()
-        self._pace.begin()
+        self.intake.began()
         self.epoch += 1
         reach("epoch.planned")
         if any(sink.guarantee != "exactly-once" for sink in self._all_sinks()):
@@ -205,12 +195,11 @@ class Engine:
         reach("epoch.applied")
         state = self._take_state()
         reach("epoch.state_taken")
-        for name, parts in planned.ranges.items():
-            self._positions.setdefault(name, {}).update({part: end for part, (_, end) in parts.items()})
         late = 0
         for task in tasks:
             self.metrics.merge(task.tally)
             late += task.late_rows
+        self.intake.took(planned, rows, time.perf_counter() - begun)
         report = EpochReport(
             epoch=self.epoch,
             rows=rows,
@@ -221,13 +210,12 @@ class Engine:
             seconds=time.perf_counter() - begun,
             commit_seconds=0.0,
             watermark_us=self._watermark(),
-            lag=self._lag(),
+            lag=self.intake.lag(),
             state_bytes=sum(shard.nbytes for head in self.pipeline.operators for shard in head.shards),
             finished=planned.last,
         )
         self.finished = planned.last
-        self._pace.took(rows, report.seconds)
-        commit = EpochCommit(self.epoch, _copy(self._positions), self._progress(), state)
+        commit = EpochCommit(self.epoch, self.intake.positions, self._progress(), state)
         self.drain()
         self._pending = self._committer.submit(self._commit, commit, sink_rows, rejected, report)
 
@@ -256,71 +244,9 @@ class Engine:
         self.metrics.add("commit", report.rows_out, int(report.commit_seconds * 1e9))
         return report
 
-    # -- plan ----------------------------------------------------------------------------------------------------
-
-    def _plan_epoch(self, wait_s: float) -> _Plan | None:
-        if self._redo is not None:
-            ranges = {name: dict(parts) for name, parts in self._redo.items()}
-            self._redo = None
-            facts = self._facts(ranges)
-            return _Plan(ranges, decide_next(facts, self._all_bounded()) == "last")
-        deadline = time.monotonic() + wait_s
-        while True:
-            ranges = self._offer()
-            decision = decide_next(self._facts(ranges), self._all_bounded())
-            if decision == "last" or (decision == "run" and not self._pace.hold(_rows(ranges))):
-                return _Plan(ranges, decision == "last")
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return _Plan(ranges, False) if decision == "run" else None
-            self.wait(remaining if decision == "wait" else min(remaining, self._pace.pause_s()))
-
-    def _offer(self) -> dict[str, dict[int, tuple[int, int]]]:
-        """What each partition could give to the next epoch, within the epoch's bounds."""
-        ranges: dict[str, dict[int, tuple[int, int]]] = {}
-        partitions = [(head, part) for head in self.pipeline.sources for part in head.source.partitions()]
-        max_rows, max_bytes = self._pace.share(len(partitions))
-        for head, partition in partitions:
-            known = self._positions.setdefault(head.source.name, {})
-            if partition not in known:
-                known[partition] = head.source.start_offset(partition)
-            start = known[partition]
-            end = head.source.plan(partition, start, max_rows, max_bytes)
-            ranges.setdefault(head.source.name, {})[partition] = (start, end)
-        return ranges
-
-    def _facts(self, ranges: Ranges) -> dict[tuple[str, int], PartitionFacts]:
-        facts = {}
-        for head in self.pipeline.sources:
-            source = head.source
-            for partition in source.partitions():
-                start, end = ranges.get(source.name, {}).get(partition, (0, 0))
-                facts[source.name, partition] = PartitionFacts(start, end, source.end_offset(partition), source.bounded)
-        return facts
-
-    def _all_bounded(self) -> bool:
-        return all(head.source.bounded for head in self.pipeline.sources)
-
-    def wait(self, seconds: float) -> None:
-        """Return when a source may have more, or after `seconds`."""
-        sources = self.pipeline.sources
-        sources[0].source.wait(min(seconds, 0.05 if len(sources) > 1 else seconds))
-
-    def caught_up(self) -> bool:
-        """True when every partition has been read to the end that it has now."""
-        return self._lag() == 0
-
-    def _lag(self) -> int:
-        lag = 0
-        for head in self.pipeline.sources:
-            known = self._positions.get(head.source.name, {})
-            for partition in head.source.partitions():
-                lag += max(0, head.source.end_offset(partition) - known.get(partition, 0))
-        return lag
-
     # -- read and apply ------------------------------------------------------------------------------------------
 
-    def _read(self, planned: _Plan) -> tuple[list[Task], list[pa.RecordBatch], int, int]:
+    def _read(self, planned: EpochPlan) -> tuple[list[Task], list[pa.RecordBatch], int, int]:
         now = self._clock.now_us()
         self._register_clocks(now)
         work = [
@@ -367,8 +293,8 @@ class Engine:
                     for shard in range(self._shards):
                         timeline.clock(f"{operator.name}/{shard}", now_us)
 
-    def _mark_ended(self, planned: _Plan) -> None:
-        for (name, partition), facts in self._facts(planned.ranges).items():
+    def _mark_ended(self, planned: EpochPlan) -> None:
+        for (name, partition), facts in self.intake.facts(planned.ranges).items():
             if facts.bounded and facts.at_end:
                 for timeline in self.pipeline.timelines.values():
                     clock = timeline.clocks.get(f"{name}/{partition}")
@@ -456,7 +382,7 @@ class Engine:
         for timeline in self.pipeline.timelines.values():
             timeline.settle(now, False)
         if any(self._watermark_of(head, False) > self._closed_us[head.name] for head in self.pipeline.operators):
-            self._run(_Plan({}, False))
+            self._run(EpochPlan({}, False))
             return True
         return False
 
@@ -477,11 +403,3 @@ def _with_origin(piece: Fetched, source: int, partition: int) -> pa.RecordBatch:
     else:
         offsets = piece.offsets.to_numpy(zero_copy_only=False)
     return piece.data.append_column(ORIGIN, pa.array(offsets + origin_of(source * 1_024 + partition, 0)))
-
-
-def _rows(ranges: Ranges) -> int:
-    return sum(end - start for parts in ranges.values() for start, end in parts.values())
-
-
-def _copy(positions: Mapping[str, Mapping[int, int]]) -> dict[str, dict[int, int]]:
-    return {name: dict(offsets) for name, offsets in positions.items()}

@@ -118,13 +118,18 @@ def _feed_worker(waiting: queue.SimpleQueue[str], told: _Told) -> None:
 
 def _work() -> None:
     """Compile what stdin names until it ends."""
-    print("started", flush=True)  # noqa: T201
+    _say("started")
     for line in sys.stdin:
         name = line.strip()
         module = name.partition(".")[0]
         importlib.import_module(f"{kernels.__name__}.{module}")
         _compile.registry[name].compile()
-        print(name, flush=True)  # noqa: T201
+        _say(name)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

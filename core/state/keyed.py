@@ -266,7 +266,7 @@ class KeyedState(ABC):
             )
         if first != len(self.keys):
             raise StateError(
-                f"{self.aggregation.name}: a delta starts at key {first}, but {len(self.keys)} keys are there: one is missing"
+                f"{self.aggregation.name}: a delta starts at key {first}, but there are {len(self.keys)}: one is missing"
             )
         if first == 0:
             self.keys = KeyTable(self.aggregation.key_types, expected=held.num_rows)

@@ -109,7 +109,7 @@ def _drive(
     while row < rows:
         slots.allow(stop - row)
         row = step(row, stop)
-        if limit is not None and row >= min(rows, _SAMPLE_ROWS) and slots.groups > limit * row and rows >= _SAMPLE_ROWS:
+        if limit is not None and row >= _SAMPLE_ROWS and slots.groups > limit * row:
             return False
         if row < stop:
             again()

@@ -28,6 +28,8 @@ from windrow.units import BEFORE_TIME_US
 PANE = "__pane"
 ID = "__id"
 
+#: With fewer keys every pane is sparse: what counts then is the number of calls, and the pool takes all panes in one.
+FEW_KEYS = 4096
 #: A pane is dense when it holds at least one in this many of the keys.
 _DENSE_FROM = 4
 #: Dense panes may have this many places a group, in all, and _SPARE_PLACES more.
@@ -88,7 +90,7 @@ class PaneState(KeyedState):
         """Whether rows of this pane go to a dense one; `rows` of them are about to come."""
         if code in self.dense:
             return True
-        if code in self.pool.counts or rows * _DENSE_FROM < self.key_count:
+        if self.key_count < FEW_KEYS or code in self.pool.counts or rows * _DENSE_FROM < self.key_count:
             return False
         return self._room_for(1, rows)
 
@@ -200,7 +202,7 @@ class PaneState(KeyedState):
         if len(pooled):
             pooled = pooled[np.argsort(self.pool.codes[pooled], kind="stable")]
             whole.merge(self.pool.numbers[pooled], self.pool.rows.select(pooled))
-            changed[self.pool.numbers[pooled]] |= (self.pool.rows.flags[pooled] & CHANGED) != 0
+            changed[self.pool.numbers[pooled[(self.pool.rows.flags[pooled] & CHANGED) != 0]]] = True
         ids = whole.present(self.key_count)
         if self.current:
             ids = ids[changed[ids]]
@@ -231,7 +233,7 @@ class PaneState(KeyedState):
     def _balance(self) -> None:
         """Make panes of the pool that have filled up dense, and dense ones that waste memory sparse."""
         for code, count in sorted(self.pool.counts.items()):
-            if count * _DENSE_FROM >= max(self.key_count, 4096) and self._room_for(1):
+            if count * _DENSE_FROM >= max(self.key_count, FEW_KEYS) and self._room_for(1):
                 self._make_dense(code)
         if self.dense and not self._room_for(0):
             sizes = {code: len(rows.present(rows.capacity)) for code, rows in self.dense.items()}

@@ -52,7 +52,7 @@ class Sessions:
         rows, merged = self._assign(ids, starts, froms, ends, key_count)
         piece.apply(self.rows, rows)
         if len(merged):
-            gone, survivors = merged[0::2], merged[1::2]
+            gone, survivors = (np.ascontiguousarray(merged[k::2]) for k in (0, 1))
             self.rows.merge(survivors, self.rows.select(gone))
             self.rows.forget(gone)
             self.dead += len(gone)

@@ -61,6 +61,7 @@ class Slots:
     def clear(self, bits: int = _FIRST_BITS) -> None:
         """No groups, in slots of this size."""
         self.state[:] = (0, -1, 0)
+        self._reseeds = 0
         self.resize(bits)
 
     def allow(self, rows: int) -> None:

@@ -43,7 +43,7 @@ def test_benchmark_gives_sane_figures_and_the_same_checksum_again(name: str) -> 
 
 def test_every_benchmark_says_what_it_measures() -> None:
     for benchmark in harness.registry.values():
-        assert benchmark.what and benchmark.run.__doc__, f"{benchmark.name} has no description"
+        assert len(benchmark.what) > 10, benchmark.name
 
 
 def test_run_prints_one_json_object_a_line_with_all_keys() -> None:

@@ -72,14 +72,14 @@ def test_line_has_everything_a_person_asks_for() -> None:
 def test_panel_shows_rates_epoch_watermark_lag_and_bytes() -> None:
     text = shown(panel("hot [auctions]", progress(), 9.0))
     for part in (
-        "hot [auctions]",
+        "[auctions]",
         "3,000,000",
         "2.00 M events/s",
         "500 MB/s",
         "2023-11-14",
         "2,000,000",
         "4.2 ms",
-        "1.5 s",
+        "9.0 s",
     ):
         assert part in text
     assert "left out" not in text

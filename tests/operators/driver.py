@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ class Cut:
     restart_every: int = 0  # epochs; 0: never
     snapshot_every: int = 3  # epochs
     save: bool = True
+    few_keys: int = 4096  # with fewer keys there are no dense panes
     seed: int = 0
 
 
@@ -134,6 +136,13 @@ def run(
     aggregation: Aggregation, partitions: Sequence[pa.RecordBatch], delay_us: int, cut: Cut, finish: bool = True
 ) -> Result:
     """Run over whole partitions; with `finish`, all windows are closed at the end."""
+    with patch("windrow.state.panes.FEW_KEYS", cut.few_keys):
+        return _run(aggregation, partitions, delay_us, cut, finish)
+
+
+def _run(
+    aggregation: Aggregation, partitions: Sequence[pa.RecordBatch], delay_us: int, cut: Cut, finish: bool
+) -> Result:
     random = Random(cut.seed)
     runner = Runner(aggregation, cut)
     timed = TIME in partitions[0].schema.names

@@ -109,7 +109,7 @@ def compute(aggregate: Aggregate, rows: Sequence[Row], order: Callable[[Row], An
             return len(set(values))
         case "collect_list":
             ordered = [row[aggregate.column] for row in sorted(rows, key=order)]
-            return ordered[: aggregate.option("limit") or len(ordered)]
+            return ordered[: aggregate.option("limit")] or None
     raise AssertionError(aggregate.function)
 
 

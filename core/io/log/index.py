@@ -11,12 +11,12 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import crc32c
 import pyarrow as pa
 
-from windrow.errors import LogError
+from windrow.errors import CorruptionError, LogError
 from windrow.io.log.store import Store
 
 _PAGE_CHUNKS = 512
@@ -123,16 +123,21 @@ class Index:
         while start < end:
             self.check(name, partition, start, end)
             found = self._find(topic, partition, start)
-            if not found or found[0].base > start:
-                self.check(name, partition, start, end)  # retention may have come between
-                raise LogError(
-                    f"{name}[{partition}]: the index has no chunk with offset {start}; run `windrow log verify`"
-                )
+            if not found:
+                self._hole(name, partition, start, end)
             for chunk in found:
-                if chunk.base >= end:
+                if start >= end:
                     return
+                if not chunk.base <= start < chunk.end:
+                    self._hole(name, partition, start, end)
                 yield chunk
                 start = chunk.end
+
+    def _hole(self, name: str, partition: int, start: int, end: int) -> NoReturn:
+        self.check(name, partition, start, end)  # retention may have come between
+        raise CorruptionError(
+            f"{name}[{partition}]: the index has no chunk with offset {start}: run `windrow log verify`"
+        )
 
     def check(self, name: str, partition: int, start: int, end: int) -> None:
         first, next_offset = self.bounds(name, partition)
@@ -150,7 +155,7 @@ class Index:
             with self._store.reading() as connection:
                 row = connection.execute("SELECT name FROM files WHERE id = ?", (file,)).fetchone()
             if row is None:
-                raise LogError(f"the index names file {file}, which it does not know; run `windrow log verify`")
+                raise LogError(f"the index names file {file}, which it does not know: run `windrow log verify`")
             name = self._files[file] = str(row[0])
         return name
 

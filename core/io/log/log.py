@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from windrow.clock import Clock, SystemClock
 from windrow.errors import CorruptionError, LogError
-from windrow.io.log import retention, sweep, verify
+from windrow.io.log import retention, stats, sweep, verify
 from windrow.io.log.batches import RAW, RAW_WITH_HEADERS, Values, check_schema, fitted, plain_schema, raw_batches, split
 from windrow.io.log.index import Chunk, Index, TopicInfo
 from windrow.io.log.maps import Maps, MissingFileError
@@ -333,6 +333,10 @@ class Log:
     def verify(self) -> list[verify.Problem]:
         """Read everything and check it against its checksum and the index; every problem with its place."""
         return verify.verify(self.store, self.index)
+
+    def stats(self) -> dict[str, Any]:
+        """What the log holds, as JSON can say it: bytes and files, partitions with offsets, jobs with positions."""
+        return stats.stats(self.store)
 
     def close(self) -> None:
         """Give everything back. What was read stays valid."""

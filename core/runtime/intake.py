@@ -1,0 +1,116 @@
+"""What goes into an epoch: where every partition stands, and which offset ranges are taken next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from windrow.config import Limits
+from windrow.progress.decide import PartitionFacts, decide_next
+from windrow.progress.ledger import Positions, Ranges
+from windrow.runtime.build import SourceHead
+from windrow.runtime.pace import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """The input of an epoch, and whether it is the last one there will be."""
+
+    ranges: dict[str, dict[int, tuple[int, int]]]
+    last: bool
+
+
+class Intake:
+    """The sources of a job and how far each partition has been read."""
+
+    def __init__(self, heads: Sequence[SourceHead], limits: Limits) -> None:
+        self._heads = heads
+        self._pace = Pace(limits)
+        self._redo: Ranges | None = None
+        self._positions: dict[str, dict[int, int]] = {}
+
+    def resume(self, positions: Positions, redo: Ranges | None) -> None:
+        """Go on from committed `positions`; `redo` is the next epoch's input when it was fixed before a crash."""
+        self._positions = {name: dict(offsets) for name, offsets in positions.items()}
+        self._redo = redo
+
+    @property
+    def positions(self) -> dict[str, dict[int, int]]:
+        """A copy of the next offsets to read."""
+        return {name: dict(offsets) for name, offsets in self._positions.items()}
+
+    def plan(self, wait_s: float) -> EpochPlan | None:
+        """The next epoch's input; None when nothing came within `wait_s`."""
+        if self._redo is not None:
+            ranges = {name: dict(parts) for name, parts in self._redo.items()}
+            self._redo = None
+            return EpochPlan(ranges, decide_next(self.facts(ranges), self._bounded()) == "last")
+        deadline = time.monotonic() + wait_s
+        while True:
+            ranges = self._offer()
+            decision = decide_next(self.facts(ranges), self._bounded())
+            if decision == "last" or (decision == "run" and not self._pace.hold(_offsets(ranges))):
+                return EpochPlan(ranges, decision == "last")
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return EpochPlan(ranges, False) if decision == "run" else None
+            if decision == "wait":
+                self.wait(remaining)
+            else:
+                time.sleep(max(min(remaining, self._pace.pause_s()), 0))
+
+    def began(self) -> None:
+        """An epoch starts."""
+        self._pace.begin()
+
+    def took(self, plan: EpochPlan, rows: int, seconds: float) -> None:
+        """The epoch's input has been read and applied; it had so many rows and took so long."""
+        for name, parts in plan.ranges.items():
+            self._positions.setdefault(name, {}).update({part: end for part, (_, end) in parts.items()})
+        self._pace.took(rows, seconds)
+
+    def facts(self, ranges: Ranges) -> dict[tuple[str, int], PartitionFacts]:
+        """Where each partition stands when `ranges` have been read."""
+        found = {}
+        for head in self._heads:
+            source = head.source
+            for partition in source.partitions():
+                start, end = ranges.get(source.name, {}).get(partition, (0, 0))
+                found[source.name, partition] = PartitionFacts(start, end, source.end_offset(partition), source.bounded)
+        return found
+
+    def lag(self) -> int:
+        """Offsets that are there and not read yet."""
+        behind = 0
+        for head in self._heads:
+            known = self._positions.get(head.source.name, {})
+            for partition in head.source.partitions():
+                behind += max(0, head.source.end_offset(partition) - known.get(partition, 0))
+        return behind
+
+    def wait(self, seconds: float) -> None:
+        """Return when a source may have more, or after `seconds`."""
+        alone = len(self._heads) == 1
+        self._heads[0].source.wait(seconds if alone else min(seconds, 0.05))
+
+    def _offer(self) -> dict[str, dict[int, tuple[int, int]]]:
+        """What each partition could give to the next epoch, within the epoch's bounds."""
+        ranges: dict[str, dict[int, tuple[int, int]]] = {}
+        partitions = [(head, part) for head in self._heads for part in head.source.partitions()]
+        max_rows, max_bytes = self._pace.share(len(partitions))
+        for head, partition in partitions:
+            known = self._positions.setdefault(head.source.name, {})
+            if partition not in known:
+                known[partition] = head.source.start_offset(partition)
+            start = known[partition]
+            end = head.source.plan(partition, start, max_rows, max_bytes)
+            ranges.setdefault(head.source.name, {})[partition] = (start, end)
+        return ranges
+
+    def _bounded(self) -> bool:
+        return all(head.source.bounded for head in self._heads)
+
+
+def _offsets(ranges: Mapping[str, Mapping[int, tuple[int, int]]]) -> int:
+    return sum(end - start for parts in ranges.values() for start, end in parts.values())
