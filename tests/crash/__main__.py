@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200, help="deaths and ends to go through")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same choices")
-    parser.add_argument("--mutate", metavar="NAME", help="switch a safeguard off; 'list' shows them, 'all' goes through them")
+    parser.add_argument("--mutate", metavar="NAME", action="append", help="switch a safeguard off; 'list' shows them, 'all' goes through them")
     parser.add_argument("--point", metavar="NAME", action="append", default=[], help="die at this point only (may be given again)")
     parser.add_argument("--kind", choices=("point", "error", "kill", "zombie", "producer"), help="die in this way only")
     parser.add_argument("--no-power-cuts", action="store_true")
@@ -31,7 +31,7 @@ def main() -> int:
     from tests.crash.preload import preload
     from tests.crash.server import Options, Server
 
-    if args.mutate == "list":
+    if args.mutate == ["list"]:
         for name, mutation in MUTATIONS.items():
             print(f"{name:24}{mutation.what}")
         return 0
@@ -40,7 +40,7 @@ def main() -> int:
     )
     preload()
     if args.mutate:
-        return mutate(list(MUTATIONS) if args.mutate == "all" else [args.mutate], options, as_json=args.json)
+        return mutate(list(MUTATIONS) if args.mutate == ["all"] else args.mutate, options, as_json=args.json)
     tally = Server(options).run()
     print(json.dumps(tally.as_dict()) if args.json else tally.text())
     return 1 if tally.failure else 0

@@ -69,7 +69,7 @@ class Tally:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**self.__dict__, "deaths": dict(sorted(self.deaths.items())), "reached": dict(self.reached)}
+        return {**self.__dict__, "deaths": dict(sorted(self.deaths.items())), "reached": dict(self.reached), "text": self.text()}
 
     def text(self) -> str:
         """For people."""
