@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,17 +45,18 @@ def note_all(journal: Path, roots: list[Path]) -> None:
 def cut_power(journal: Path, roots: list[Path]) -> list[str]:
     """Undo what was not synced in the folders under `roots`; says what was undone."""
     lengths: dict[int, int] = {}
-    listings: dict[str, dict[str, int]] = {}
+    listings: dict[int, dict[str, int]] = {}
     for line in journal.read_bytes().splitlines():
         note = json.loads(line)
-        if "folder" in note:
+        if "names" in note:
             listings[note["folder"]] = note["names"]
         else:
             lengths[note["file"]] = note["length"]
+    folders = {path.stat().st_ino: path for path in _walk(roots) if path.is_dir()}
+    homes = {inode: (folder, name) for folder, names in listings.items() for name, inode in names.items()}
     undone = []
-    for path in _walk(roots):
-        if path.is_dir():
-            undone += _forget_names(path, listings.get(str(path), {}))
+    for identity, folder in reversed(folders.items()):
+        undone += _forget_names(folder, listings.get(identity, {}), folders, homes)
     for path in _walk(roots):
         if path.is_file():
             length = lengths.get(path.stat().st_ino, 0)
@@ -64,19 +66,25 @@ def cut_power(journal: Path, roots: list[Path]) -> list[str]:
     return undone
 
 
-def _forget_names(folder: Path, synced: dict[str, int]) -> list[str]:
-    names = {inode: name for name, inode in synced.items()}
+def _forget_names(
+    folder: Path, synced: dict[str, int], folders: dict[int, Path], homes: dict[int, tuple[int, str]]
+) -> list[str]:
     undone = []
     for path in sorted(folder.iterdir()):
-        if _is_sqlite(path) or synced.get(path.name) == path.stat().st_ino:
+        inode = path.stat().st_ino
+        if _is_sqlite(path) or synced.get(path.name) == inode:
             continue
-        before = names.get(path.stat().st_ino)
-        if before is not None and not (folder / before).exists():
-            path.rename(folder / before)
+        home, name = homes.get(inode, (0, ""))
+        before = folders[home] / name if home in folders else None
+        if before is not None and not before.exists():
+            path.rename(before)
             undone.append(f"{path.name} is {before} again")
         elif path.is_file():
             path.unlink()
             undone.append(f"{path.name} gone")
+        else:
+            shutil.rmtree(path)
+            undone.append(f"folder {path.name} gone")
     return undone
 
 
@@ -99,7 +107,7 @@ def _note(descriptor: int) -> bytes:
     path = os.readlink(f"/proc/self/fd/{descriptor}")
     if os.path.isdir(path):
         names = {entry.name: entry.inode() for entry in os.scandir(path)}
-        note: dict[str, object] = {"folder": path, "names": names}
+        note: dict[str, object] = {"folder": os.fstat(descriptor).st_ino, "names": names}
     else:
         note = {"file": os.fstat(descriptor).st_ino, "length": os.fstat(descriptor).st_size}
     return (json.dumps(note) + "\n").encode()
