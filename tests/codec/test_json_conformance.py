@@ -12,7 +12,7 @@ import pytest
 from tests.codec.json_documents import BROKEN, SOUND
 from tests.oracles import json_decode as oracle
 from windrow.codec.json import Decoded, JsonDecoder
-from windrow.schema import INT64, STRING, Field, Schema
+from windrow.datatypes import INT64, STRING, Field, Schema
 
 SCHEMAS = {
     "none of it": Schema((Field("elsewhere", INT64),)),
@@ -75,7 +75,9 @@ def test_broken_documents_are_rejected(wanted: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", SCHEMAS)
-@pytest.mark.parametrize("around", [b'{"v":%s}', b'{"a":%s,"b":1}', b'{"a":{"b":{"c":%s}}}', b' {"x":[%s], "a":[{"b":%s}]}'])
+@pytest.mark.parametrize(
+    "around", [b'{"v":%s}', b'{"a":%s,"b":1}', b'{"a":{"b":{"c":%s}}}', b' {"x":[%s], "a":[{"b":%s}]}']
+)
 def test_the_same_inside_an_object(wanted: str, around: bytes) -> None:
     """differential: as values inside objects, wanted or not, they are told apart as Python's json tells them."""
     documents = [around.replace(b"%s", document) for document in SOUND + BROKEN]
@@ -86,7 +88,11 @@ def test_the_same_inside_an_object(wanted: str, around: bytes) -> None:
 
 def test_every_prefix_of_a_document_is_rejected() -> None:
     """differential: a document that is cut off anywhere is rejected, whatever bytes follow it in memory."""
-    whole = rb' {"a" : [1, -2.5e3, {"b": "\u00e9\ud83d\ude00 x\\"}], "v": {"a": "' + b"y" * 70 + b'\xe2\x82\xac"}, "b": true} '
+    whole = (
+        rb' {"a" : [1, -2.5e3, {"b": "\u00e9\ud83d\ude00 x\\"}], "v": {"a": "'
+        + b"y" * 70
+        + b'\xe2\x82\xac"}, "b": true} '
+    )
     assert _is_json(whole)
     ends = [*range(len(whole) - 1), len(whole)]
     prefixes = [whole[:end] for end in ends]
