@@ -323,7 +323,14 @@ def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, f
             p = after
         first = whole(0)
         if child == _SKIP:
-            p = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+            count = digit_count(digit_lanes(p))
+            c = byte_at(p, count)
+            if (c == 44 or c == 125) and count > 0 and (count == 1 or byte_at(p, 0) != 48):
+                p += count
+            elif byte_at(p, 0) == 34:
+                p = skip_string(p + 1, end)
+            else:
+                p = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
             if p < 0:
                 return p
             continue
