@@ -140,7 +140,7 @@ class _Locator(caching._CacheLocator):
 
 
 class _KernelCacheImpl(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]  # type: ignore[assignment]  # noqa: RUF012
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
 
 
 class _KernelCache(caching.FunctionCache):

@@ -15,9 +15,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils as _cgutils
+from numba.core import config as _config
 from numba.extending import intrinsic
-
-from windrow.kernels._compile import config
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -38,6 +37,7 @@ hot = _helper(forceinline=True)
 
 # numba has no annotations for these
 cgutils: Any = _cgutils
+config: Any = _config
 _PAIR: Any = types.UniTuple
 #: int64 of any number, also of a literal: numba would compile a helper anew for every literal it is given.
 whole: Callable[[Any], int] = np.int64  # type: ignore[assignment]

@@ -69,7 +69,12 @@ class Tally:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**self.__dict__, "deaths": dict(sorted(self.deaths.items())), "reached": dict(self.reached), "text": self.text()}
+        return {
+            **self.__dict__,
+            "deaths": dict(sorted(self.deaths.items())),
+            "reached": dict(self.reached),
+            "text": self.text(),
+        }
 
     def text(self) -> str:
         """For people."""
@@ -138,7 +143,9 @@ class Server:
                 if self.options.power and self.chance.random() < 0.5:
                     self.tally.power_cuts += 1
                     self.tally.undone += len(disk.cut_power(root / "syncs", life.roots(root)))
-            self._expect(life.fork(lambda: producer.inspect(root, sweep=seed % 2 == 0), root / "errors"), root, (ENDED,))
+            self._expect(
+                life.fork(lambda: producer.inspect(root, sweep=seed % 2 == 0), root / "errors"), root, (ENDED,)
+            )
             problems = (root / "problems").read_text()
             if problems:
                 raise Failure(f"{root}: after {point}:{arrival}: {problems}")
@@ -248,7 +255,7 @@ class Server:
 
     def _arrival(self, point: str | None) -> int:
         """Soon after the start, so that there are many deaths in a life."""
-        if point is None or self._storm or point in RECOVERY and self.chance.random() < 0.7:
+        if point is None or self._storm or (point in RECOVERY and self.chance.random() < 0.7):
             return 1
         return 1 + int(self.chance.expovariate(1 / (2 * self._arrivals.get(point, 4.0))))
 
