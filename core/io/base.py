@@ -100,7 +100,12 @@ class Sink(Protocol):
     name: str  # unique in a job
     guarantee: Guarantee
 
-    def open(self, job: str, committed_epoch: int) -> None: ...
+    def open(self, job: str, committed_epoch: int, owner: int = 0) -> None:
+        """Take the sink over. `owner` grows with every opening of the job (0: whoever opens last owns it).
+
+        Raises `FencedError`, and touches nothing of it, when a later owner has opened the sink: a process can be
+        stopped anywhere, replaced, and go on.
+        """
 
     def stage(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> Sequence[TopicWrite]:
         """Make the rows durable but invisible; rows for the ledger's own log are returned instead of written."""

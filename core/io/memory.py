@@ -282,7 +282,7 @@ class MemorySink:
         self._staged: dict[int, list[pa.RecordBatch]] = {}
         self._published = 0
 
-    def open(self, job: str, committed_epoch: int) -> None:
+    def open(self, job: str, committed_epoch: int, owner: int = 0) -> None:
         for epoch in sorted(self._staged):
             if epoch <= committed_epoch:
                 self.publish(epoch)

@@ -55,6 +55,7 @@ class Recovery:
     positions: Positions = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
     planned: Ranges | None = None  # range written ahead for epoch + 1, if any
+    owner: int = 0  # grows with every opening of the job
     state: Iterable[StateWrite] = ()  # per operator and shard: its snapshot if any, then the deltas after it, in order
 
 

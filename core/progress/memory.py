@@ -55,7 +55,7 @@ class MemoryLedger:
         entry.owner += 1
         self._job, self._owner, self._plan = job, entry.owner, plan
         state: Iterable[StateWrite] = [write for _, writes in sorted(entry.state.items()) for write in writes]
-        return Recovery(entry.epoch, _copied(entry.positions), dict(entry.progress), entry.planned, state)
+        return Recovery(entry.epoch, _copied(entry.positions), dict(entry.progress), entry.planned, entry.owner, state)
 
     def write_ahead(self, epoch: int, ranges: Ranges) -> None:
         entry = self._owned()

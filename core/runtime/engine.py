@@ -107,7 +107,7 @@ class Engine:
         self.finished = isinstance(start, Complete)
         self._restore(recovery)
         for end in self._all_sinks():
-            end.open(self.job, recovery.epoch)
+            end.open(self.job, recovery.epoch, recovery.owner)
         reach("engine.restored")
 
     def close(self) -> None:

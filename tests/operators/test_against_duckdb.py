@@ -53,7 +53,8 @@ def test_windows_equal_duckdb(size: int, slide: int, keys: int, restart: bool) -
     found = sorted(results(table, Window(kind, size_us=size, slide_us=slide), restart))  # type: ignore[arg-type]
     query = f"""
         select start, k, {COMPUTED} from (
-            select *, unnest(range(({TIME} - {size}) // {slide} * {slide}, {TIME} + 1, {slide})) as start from t
+            select *, unnest(range(({TIME} - {size} + {slide}) // {slide} * {slide}, {TIME} + 1, {slide})) as start
+            from t
         ) where start <= {TIME} and {TIME} < start + {size} group by start, k order by start, k
     """
     connection = duckdb.connect()

@@ -22,7 +22,7 @@ class CallbackSink:
         self.name = name or str(getattr(function, "__name__", "function"))
         self._function = function
 
-    def open(self, job: str, committed_epoch: int) -> None:
+    def open(self, job: str, committed_epoch: int, owner: int = 0) -> None:
         """Nothing is kept here."""
 
     def stage(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> Sequence[TopicWrite]:

@@ -1,15 +1,19 @@
 """Sinks into a folder: the rows of an epoch become files there with the commit, each row exactly once.
 
-    stage     writes ``.NAME-EPOCH-N-OWNER.tmp`` and syncs file and folder: durable, but to readers not there
+    open      makes the folder ``.staged-OWNER``, takes the folders of earlier owners away from them, publishes what
+              lies in them for committed epochs, and deletes the rest
+    stage     writes ``.staged-OWNER/EPOCH-N.tmp`` and syncs file and folder: durable, but to readers not there
     publish   renames to ``part-EPOCH-N.EXT`` and syncs the folder
-    open      publishes what was staged for committed epochs, and deletes the rest
 
-OWNER is a random word that every opening writes anew into ``.windrow.json``: files that a process staged after another
-one has taken the job over are never published. An epoch without rows writes nothing.
+A process that has been replaced may still be running, stopped in the middle of anything. Its folder of staged files has
+then another name, so whatever it does next fails; and one that was stopped while it opened finds, having made its own
+folder, that of a later owner. No file of another owner is ever looked at before its folder was taken away. An epoch
+without rows writes nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -22,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from windrow.codec.json_encode import JsonEncoder
-from windrow.errors import InvariantError, PlanError, StateError
+from windrow.errors import FencedError, InvariantError, PlanError, StateError
 from windrow.io.base import Guarantee, TopicWrite
 
 MARKER = ".windrow.json"
@@ -30,7 +34,8 @@ MARKER = ".windrow.json"
 FILE_BYTES = 512 << 20
 _JSON_PIECE_BYTES = 32 << 20
 
-_STAGED = re.compile(r"\..*-(\d+)-(\d+)-([0-9a-f]+)\.tmp")
+_OWNER = re.compile(r"\.staged-(\d+)(\.closed)?")
+_STAGED = re.compile(r"(\d+)-(\d+)\.tmp")
 _PART = re.compile(r"part-(\d+)-(\d+)\.\w+")
 
 
@@ -38,7 +43,7 @@ class FolderSink:
     """What the formats share.
 
     `open` raises `PlanError` for a folder that something else has written to, and `StateError` for one that holds
-    epochs which the job's ledger does not know.
+    epochs which the job's ledger does not know, and `FencedError` when a later opening of the job has taken it over.
     """
 
     guarantee: Guarantee = "exactly-once"
@@ -48,7 +53,7 @@ class FolderSink:
         self.folder = Path(folder)
         self.schema = schema
         self.name = name or self.folder.name
-        self._owner = ""
+        self._own: Path | None = None  # where this owner stages
         self._published = 0
         self._staged: dict[int, list[tuple[Path, Path]]] = {}  # epoch -> (staged file, its final name)
 
@@ -56,26 +61,59 @@ class FolderSink:
         """Write the batches as one file of the format."""
         raise NotImplementedError
 
-    def open(self, job: str, committed_epoch: int) -> None:
+    def open(self, job: str, committed_epoch: int, owner: int = 0) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        owner = self._check_owner(job)
-        self._check_parts(job, committed_epoch)
-        for path in sorted(self.folder.iterdir()):
-            match = _STAGED.fullmatch(path.name)
-            if match is None:
-                continue
-            epoch, number, of_owner = int(match[1]), int(match[2]), match[3]
-            if of_owner == owner and epoch <= committed_epoch:
-                path.replace(self._part(epoch, number))
-            else:
-                path.unlink()
-        self._owner = secrets.token_hex(8)
-        self._write_marker(job)
+        self._check_marker(job)
+        owner = owner or max(self._owners(), default=0) + 1
+        self._check_newest(job, owner)
+        own = self.folder / f".staged-{owner}"
+        own.mkdir(exist_ok=True)
+        self._sync(self.folder)
+        self._check_newest(job, owner)  # whoever came later made its folder before it looked for this one
+        self._check_parts(job, committed_epoch, owner)
+        for earlier in sorted(self._owners()):
+            if earlier < owner:
+                self._close_owner(earlier, committed_epoch)
+        self._sync(self.folder)
+        self._own = own
         self._published = committed_epoch
         self._staged.clear()
 
-    def _check_owner(self, job: str) -> str:
-        """Who opened the folder last; refuses a folder that is not this job's."""
+    def _owners(self) -> set[int]:
+        """Who has opened the folder, as far as it left something to clear away."""
+        matches = (_OWNER.fullmatch(path.name) for path in self.folder.iterdir())
+        return {int(match[1]) for match in matches if match}
+
+    def _check_newest(self, job: str, owner: int) -> None:
+        newest = max(self._owners(), default=0)
+        if newest > owner:
+            raise FencedError(
+                f"sink {self.name!r} of job {job!r}: {self.folder} was taken over by another process (opening {newest} "
+                f"of the job, this is {owner}); this one must stop. If the job's ledger was lost or replaced, empty "
+                "the folder or give another"
+            )
+
+    def _close_owner(self, owner: int, committed_epoch: int) -> None:
+        """Take an earlier owner's folder away from it, then publish from it what is committed and delete the rest.
+
+        Another process that opens at the same time may do the same: what it has done already is no error.
+        """
+        closed = self.folder / f".staged-{owner}.closed"
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / f".staged-{owner}").rename(closed)
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(closed.iterdir()):
+                match = _STAGED.fullmatch(path.name)
+                with contextlib.suppress(FileNotFoundError):
+                    if match is not None and int(match[1]) <= committed_epoch:
+                        path.replace(self._part(int(match[1]), int(match[2])))
+                    else:
+                        path.unlink()
+            self._sync(self.folder)  # before the folder goes: its names are nowhere else
+            closed.rmdir()
+
+    def _check_marker(self, job: str) -> None:
+        """Refuses a folder that is not this job's; says in a new one whose it is."""
         marker = self.folder / MARKER
         if not marker.exists():
             foreign = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
@@ -84,10 +122,10 @@ class FolderSink:
                     f"sink {self.name!r}: {self.folder} is not empty (it has {foreign[0]}) and was not written by this "
                     "job; give it a folder of its own"
                 )
-            return ""
+            self._write_marker(job)
         try:
             known = json.loads(marker.read_text())
-            writer, sink, owner = str(known["job"]), str(known["sink"]), str(known["owner"])
+            writer, sink = str(known["job"]), str(known["sink"])
         except (ValueError, KeyError, TypeError) as error:
             raise PlanError(f"sink {self.name!r}: cannot read {marker}: {error}") from error
         if (writer, sink) != (job, self.name):
@@ -95,51 +133,63 @@ class FolderSink:
                 f"sink {self.name!r} of job {job!r}: {self.folder} belongs to sink {sink!r} of job {writer!r}; "
                 "give this one a folder of its own"
             )
-        return owner
 
-    def _check_parts(self, job: str, committed_epoch: int) -> None:
+    def _check_parts(self, job: str, committed_epoch: int, owner: int) -> None:
         parts = (_PART.fullmatch(path.name) for path in self.folder.iterdir())
         newest = max((int(match[1]) for match in parts if match), default=0)
         if newest > committed_epoch:
+            self._check_newest(job, owner)
             raise StateError(
                 f"sink {self.name!r}: {self.folder} holds results up to epoch {newest} of job {job!r}, but its ledger "
                 f"says {committed_epoch}: the ledger was lost or replaced; empty the folder or give another"
             )
 
     def _write_marker(self, job: str) -> None:
-        written = self.folder / (MARKER + ".new")
+        written = self.folder / f"{MARKER}.{secrets.token_hex(8)}"
         with written.open("w") as file:
-            json.dump({"job": job, "sink": self.name, "owner": self._owner}, file)
+            json.dump({"job": job, "sink": self.name}, file)
             file.flush()
             os.fsync(file.fileno())
         written.replace(self.folder / MARKER)
-        self._sync_folder()
+        self._sync(self.folder)
 
     def stage(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> Sequence[TopicWrite]:
-        if not self._owner:
+        if self._own is None:
             raise InvariantError(f"sink {self.name!r}: stage before open")
         filled = [batch for batch in batches if batch.num_rows]
         if epoch <= self._published or not filled:
             return ()
         staged = []
-        for number, part in enumerate(_file_sized(filled)):
-            path = self.folder / f".{_plain(self.name)}-{epoch}-{number}-{self._owner}.tmp"
-            with path.open("wb") as file:
-                self.write(file, part)
-                file.flush()
-                os.fsync(file.fileno())
-            staged.append((path, self._part(epoch, number)))
-        self._sync_folder()
+        with self._fenced():
+            for number, part in enumerate(_file_sized(filled)):
+                path = self._own / f"{epoch}-{number}.tmp"
+                with path.open("wb") as file:
+                    self.write(file, part)
+                    file.flush()
+                    os.fsync(file.fileno())
+                staged.append((path, self._part(epoch, number)))
+            self._sync(self._own)
         self._staged[epoch] = staged
         return ()
 
     def publish(self, epoch: int) -> None:
         staged = self._staged.pop(epoch, [])
-        for path, part in staged:
-            path.replace(part)
+        with self._fenced():
+            for path, part in staged:
+                path.replace(part)
         if staged:
-            self._sync_folder()
+            self._sync(self.folder)
         self._published = max(self._published, epoch)
+
+    @contextlib.contextmanager
+    def _fenced(self) -> Iterator[None]:
+        """The folder of staged files is gone: somebody has taken it away."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FencedError(
+                f"sink {self.name!r}: {self.folder} was taken over by another process; this one must stop"
+            ) from error
 
     def close(self) -> None:
         """No file is open between calls."""
@@ -147,9 +197,9 @@ class FolderSink:
     def _part(self, epoch: int, number: int) -> Path:
         return self.folder / f"part-{epoch:010d}-{number}.{self.extension}"
 
-    def _sync_folder(self) -> None:
+    def _sync(self, folder: Path) -> None:
         """Names are durable only when their folder is synced."""
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
@@ -204,8 +254,3 @@ def _file_sized(batches: Sequence[pa.RecordBatch]) -> Iterator[list[pa.RecordBat
         group.append(batch)
         size += batch.nbytes
     yield group
-
-
-def _plain(name: str) -> str:
-    """A name without what a file name cannot have."""
-    return re.sub(r"[^\w.]+", "_", name)[:100]

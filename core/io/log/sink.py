@@ -66,7 +66,7 @@ class LogSink:
         if key is not None and key not in schema.names:
             raise PlanError(f"sink {self.name!r}: no column {key!r} for the key; there are: {', '.join(schema.names)}")
 
-    def open(self, job: str, committed_epoch: int) -> None:
+    def open(self, job: str, committed_epoch: int, owner: int = 0) -> None:
         self._job = job
         wanted = self._schema if self._typed else None
         if self._topic in self._log.index.names():
@@ -74,7 +74,7 @@ class LogSink:
         else:
             self._log.create_topic(self._topic, partitions=self._partitions, schema=wanted, if_exists="ok")
         if not self._in_ledger:
-            self._take_over(committed_epoch)
+            self._take_over(committed_epoch, owner)
 
     def stage(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> Sequence[TopicWrite]:
         writes = self._routed(epoch, batches)
@@ -132,15 +132,19 @@ class LogSink:
         arrays = [columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _take_over(self, committed_epoch: int) -> None:
-        """Fence the sink of any other process, publish what the ledger has committed, drop what it has not."""
+    def _take_over(self, committed_epoch: int, owner: int) -> None:
+        """Fence the sink of any earlier owner, publish what the ledger has committed, drop what it has not.
+
+        Never that of a later one: a process that was stopped while it opened may go on long after it was replaced.
+        """
         with self._log.store.transaction() as transaction:
             row = transaction.execute(
-                "INSERT INTO sinks (job, name, owner, epoch) VALUES (?, ?, 1, 0)"
-                " ON CONFLICT (job, name) DO UPDATE SET owner = owner + 1 RETURNING id, owner",
-                (self._job, self.name),
+                "INSERT INTO sinks (job, name, owner, epoch) VALUES (?, ?, max(?, 1), 0)"
+                " ON CONFLICT (job, name) DO UPDATE SET owner = iif(? = 0, owner + 1, max(owner, ?))"
+                " RETURNING id, owner",
+                (self._job, self.name, owner, owner, owner),
             ).fetchone()
-        self._id, self._owner = row
+        self._id, self._owner = row[0], owner or row[1]
         self._publish(committed_epoch, discard_later=True)
 
     def _stage(self, epoch: int, writes: Sequence[TopicWrite]) -> None:

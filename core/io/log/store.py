@@ -117,6 +117,14 @@ class Store:
         finally:
             os.close(directory)
 
+    def _wait_for_maker(self) -> None:
+        """Another process may be laying the log out: wait until it lets go of the directory."""
+        directory = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_SH)
+        finally:
+            os.close(directory)
+
     def _is_blank(self) -> bool:
         database = self.root / DATABASE
         if not database.exists() or database.stat().st_size == 0:
@@ -166,6 +174,9 @@ class Store:
 
     def _check_format(self) -> None:
         (application,) = self._reading.execute("PRAGMA application_id").fetchone()
+        if application == 0:
+            self._wait_for_maker()
+            (application,) = self._reading.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
             raise LogError(f"{self.root / DATABASE} is a SQLite database but not a windrow log")
         (version,) = self._reading.execute("PRAGMA user_version").fetchone()
