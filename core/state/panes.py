@@ -194,28 +194,29 @@ class PaneState(KeyedState):
         if len(dense) == 1 and len(pooled) == 0:
             rows = dense[0][1]
             ids = rows.changed() if self.current else rows.present(rows.capacity)
-            every = len(ids) and len(ids) == int(ids[-1]) + 1
-            return ids, rows.select(slice(0, len(ids)) if every else ids)
+            # results may share memory with a pane only if it is dropped next: later rows would change them
+            whole = not self.current and self.grid.per_pane == 1 and len(ids) and len(ids) == int(ids[-1]) + 1
+            return ids, rows.select(slice(0, len(ids)) if whole else ids)
         if dense:
             dense.sort(key=lambda item: -item[1].capacity)  # the largest is the one to start from
-            whole = dense[0][1].copy()
-            whole.ensure(self.key_count)
+            merged = dense[0][1].copy()
+            merged.ensure(self.key_count)
         else:
-            whole = Rows(self.accumulators, self.key_count, track=False)
+            merged = Rows(self.accumulators, self.key_count, track=False)
         for _, rows in dense[1:]:
-            whole.merge_aligned(rows, min(rows.capacity, self.key_count))
+            merged.merge_aligned(rows, min(rows.capacity, self.key_count))
         changed = np.zeros(self.key_count, np.bool_)
         if self.current:
             for _, rows in dense:
                 changed[rows.changed()] = True
         if len(pooled):
             pooled = pooled[np.argsort(self.pool.codes[pooled], kind="stable")]
-            whole.merge(self.pool.numbers[pooled], self.pool.rows.select(pooled))
+            merged.merge(self.pool.numbers[pooled], self.pool.rows.select(pooled))
             changed[self.pool.numbers[pooled[(self.pool.rows.flags[pooled] & CHANGED) != 0]]] = True
-        ids = whole.present(self.key_count)
+        ids = merged.present(self.key_count)
         if self.current:
             ids = ids[changed[ids]]
-        return ids, whole.select(ids)
+        return ids, merged.select(ids)
 
     def _is_part(self, code: int, window: int) -> bool:
         low, high = self._range(code, window, window)

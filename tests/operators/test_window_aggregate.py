@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.operators.driver import Cut, Result, run, with_watermarks
+from tests.operators.driver import Cut, Result, Runner, run, with_watermarks
 from tests.operators.events import SETS, aggregation, check_group, cuts, partition, us
 from tests.operators.recompute import by_time, grouped, rows_of, windows_of
 from windrow.batch import ORIGIN, TIME, WATERMARK, WEIGHT
@@ -89,6 +92,20 @@ def test_a_restart_changes_no_output(
     assert [[row for batch in epoch for row in batch.to_pylist()] for epoch in plain.epochs] == [
         [row for batch in epoch for row in batch.to_pylist()] for epoch in restarted.epochs
     ]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("emit", ["final", "current"])
+def test_what_was_emitted_does_not_change(window: Window, emit: str) -> None:
+    """Law: results share no memory with state that later rows go into."""
+    part = partition(3, 200)
+    runner = Runner(aggregation(window, emit=emit), Cut(few_keys=0))
+    with patch("windrow.state.panes.FEW_KEYS", 0):
+        copies: list[list[object]] = []
+        for start in range(0, 200, 10):
+            runner.run_epoch([part.slice(start, 10)], 10 * start - 300)
+            copies += [batch.to_pylist() for batch in runner.result.epochs[-1]]
+    assert copies == [batch.to_pylist() for batch in runner.result.outputs]
 
 
 def test_updates_carry_a_weight() -> None:
