@@ -19,8 +19,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200, help="deaths and ends to go through")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same choices")
-    parser.add_argument("--mutate", metavar="NAME", action="append", help="switch a safeguard off; 'list' shows them, 'all' goes through them")
-    parser.add_argument("--point", metavar="NAME", action="append", default=[], help="die at this point only (may be given again)")
+    parser.add_argument(
+        "--mutate",
+        metavar="NAME",
+        action="append",
+        help="switch a safeguard off; 'list' shows them, 'all' tries them",
+    )
+    parser.add_argument(
+        "--point", metavar="NAME", action="append", default=[], help="die there only; may be given again"
+    )
     parser.add_argument("--kind", choices=("point", "error", "kill", "zombie", "producer"), help="die in this way only")
     parser.add_argument("--no-power-cuts", action="store_true")
     parser.add_argument("--folder", help="where lives are laid out (default: the temporary folder)")

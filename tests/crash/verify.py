@@ -92,7 +92,7 @@ def _check_log(root: Path, name: str, want: Expected, verdict: Verdict) -> None:
             columns = COLUMNS[info.name]
             got = Counter(tuple(row[column] for column in columns) for row in rows)
             # Rows of another log follow after the commit: at a death they may be missing, but never be ahead.
-            whole = name == "main" or verdict.finished and settled(root)
+            whole = name == "main" or (verdict.finished and settled(root))
             compare(info.name, got, getattr(want, info.name), verdict, whole=whole)
             if info.name == "plain":
                 _check_order(rows, verdict)

@@ -1,7 +1,7 @@
 """Sinks into a folder: the rows of an epoch become files there with the commit, each row exactly once.
 
-    open      makes the folder ``.staged-OWNER``, takes the folders of earlier owners away from them, publishes what lies
-              in them for committed epochs, and deletes the rest
+    open      makes the folder ``.staged-OWNER``, takes the folders of earlier owners away from them, publishes what
+              lies in them for committed epochs, and deletes the rest
     stage     writes ``.staged-OWNER/EPOCH-N.tmp`` and syncs file and folder: durable, but to readers not there
     publish   renames to ``part-EPOCH-N.EXT`` and syncs the folder
 
@@ -89,8 +89,8 @@ class FolderSink:
         if newest > owner:
             raise FencedError(
                 f"sink {self.name!r} of job {job!r}: {self.folder} was taken over by another process (opening {newest} "
-                f"of the job, this is {owner}); this one must stop. If the job's ledger was lost or replaced, empty the "
-                "folder or give another"
+                f"of the job, this is {owner}); this one must stop. If the job's ledger was lost or replaced, empty "
+                "the folder or give another"
             )
 
     def _close_owner(self, owner: int, committed_epoch: int) -> None:

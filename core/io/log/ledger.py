@@ -65,7 +65,9 @@ class LogLedger:
             )
         self._epoch, self._saved_plan = row.epoch, row.plan is not None
         planned = _ranges(json.loads(row.planned)) if row.planned else None
-        return Recovery(row.epoch, self._nested(), json.loads(row.progress), planned, self._owner, SavedState(self.log, job, state))
+        return Recovery(
+            row.epoch, self._nested(), json.loads(row.progress), planned, self._owner, SavedState(self.log, job, state)
+        )
 
     def write_ahead(self, epoch: int, ranges: Ranges) -> None:
         self._check_next(epoch)
