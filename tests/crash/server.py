@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ class Server:
             point = self.chance.choice([*producer.POINTS, *self._missing() * 4])
             arrival = 1 if point == "log.sweep" else 1 + int(self.chance.expovariate(1 / 12))
             seed = self.chance.randrange(1 << 30)
-            pid = life.fork(lambda: producer.produce(root, seed, point, arrival), root / "errors")  # noqa: B023
+            pid = life.fork(partial(producer.produce, root, seed, point, arrival), root / "errors")
             status = self._wait(pid, PATIENCE_S)
             self.tally.rounds += 1
             self._judge(root, status, f"{point}:{arrival}")
@@ -148,9 +149,8 @@ class Server:
                 if self.options.power and self.chance.random() < 0.5:
                     self.tally.power_cuts += 1
                     self.tally.undone += len(disk.cut_power(root / "syncs", life.roots(root)))
-            self._expect(
-                life.fork(lambda: producer.inspect(root, sweep=seed % 4 == 0), root / "errors"), root, (ENDED,)
-            )
+            look = partial(producer.inspect, root, sweep=seed % 4 == 0)
+            self._expect(life.fork(look, root / "errors"), root, (ENDED,))
             problems = (root / "problems").read_text()
             if problems:
                 raise Failure(f"{root}: after {point}:{arrival}: {problems}")
