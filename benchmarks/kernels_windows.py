@@ -11,7 +11,13 @@ from windrow.kernels import windows
 @benchmark(
     "kernels_windows",
     "pane of each row (hopping 10 s by 2 s), row of each (pane, key) pair, number of each count window",
-    kernels=("windows.pane_codes", "windows.pair_rows", "windows.pair_index", "windows.number_windows"),
+    kernels=(
+        "windows.least_and_most",
+        "windows.pane_codes",
+        "windows.pair_rows",
+        "windows.pair_index",
+        "windows.number_windows",
+    ),
 )
 def kernels_windows(scale: float) -> list[Measured]:
     """Each kernel over rows that are nearly in order of time, of 100k keys."""
@@ -19,10 +25,15 @@ def kernels_windows(scale: float) -> list[Measured]:
     random = np.random.default_rng(12)
     times = np.arange(rows, dtype=np.int64) * 40 + random.integers(-10_000, 10_000, rows) + 10**15
     ids = random.integers(0, 100_000, rows).astype(np.int32)
+    bounds = np.empty(2, np.int64)
+    least = median_seconds(lambda: windows.least_and_most(times, bounds))
     codes, none = np.empty(rows, np.int64), np.empty(0, np.int64)
     grid = (0, 2_000_000, 10_000_000, 2_000_000, 5, 0)
     panes = median_seconds(lambda: windows.pane_codes(times, none, -(2**62), *grid, codes))
-    measured = [Measured(rows, rows * 8, panes, f"{codes.sum()}", "pane_codes")]
+    measured = [
+        Measured(rows, rows * 8, least, f"{bounds.sum()}", "least_and_most"),
+        Measured(rows, rows * 8, panes, f"{codes.sum()}", "pane_codes"),
+    ]
 
     slots = np.full(1 << (2 * rows).bit_length(), -1, np.int32)
     row_codes, row_numbers, found = np.empty(rows, np.int64), np.empty(rows, np.int32), np.empty(rows, np.int32)

@@ -12,15 +12,12 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config as _numba_config
-
-config: Any = _numba_config
+from numba.core import caching
 
 _IMPORT = re.compile(r"^from windrow\.kernels(?:\.(\w+))? import (.+)$", re.M)
 _FOLDER = Path(__file__).parent
@@ -49,11 +46,12 @@ class Kernel:
         """Compile, or load from disk what an earlier process compiled; a no-op the second time."""
         with _compile_lock:
             if self._compiled is None:
-                with _cache_folder(self.py_func.__module__):
-                    # error_model numpy: a division by zero gives what numpy gives instead of raising
-                    self._compiled = numba.njit(self.signature, nogil=True, cache=True, error_model="numpy")(
-                        self.py_func
-                    )
+                # error_model numpy: a division by zero gives what numpy gives instead of raising
+                dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(self.py_func)
+                dispatcher._cache = _KernelCache(self.py_func)  # type: ignore[no-untyped-call]
+                dispatcher.compile(self.signature)
+                dispatcher.disable_compile()
+                self._compiled = dispatcher
             return self._compiled
 
     def is_cached(self) -> bool:
@@ -62,7 +60,7 @@ class Kernel:
             return True
         module = self.py_func.__module__
         file = f"{module.rpartition('.')[2]}.{self.py_func.__qualname__}-*.nbi"
-        return any(_folder_of(module).glob(f"*/{file}"))
+        return any(_folder_of(module).glob(file))
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
@@ -114,12 +112,36 @@ def _folder_of(module: str) -> Path:
     return cache_root() / f"numba-{numba.__version__}" / _source_hash(module.rpartition(".")[2])
 
 
-@contextmanager
-def _cache_folder(module: str) -> Iterator[None]:
-    """numba takes the folder from its config when caching is switched on; give it ours for just that moment."""
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(_folder_of(module))
-    try:
-        yield
-    finally:
-        config.CACHE_DIR = before
+class _Locator(caching._CacheLocator):
+    """Says where a kernel's compiled code lies: by what its source says, not by where the file is or how old.
+
+    numba's own locators key on the path and the time of the file, so that every new clone, virtual environment or
+    reinstallation would compile everything again.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._folder = _folder_of(function.__module__)
+        self._line = function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._folder.name
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator:
+        locator = cls(py_func)
+        locator.ensure_cache_path()  # type: ignore[no-untyped-call]
+        return locator
+
+
+class _KernelCacheImpl(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
+
+
+class _KernelCache(caching.FunctionCache):
+    _impl_class = _KernelCacheImpl

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from windrow.kernels._compile import kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, W_I32, W_I64, W_U8
 from windrow.kernels.json_fields import (
@@ -70,6 +68,7 @@ from windrow.kernels.json_simd import (
     put_int,
     same_bytes,
     slot,
+    whole,
 )  # fmt: skip
 from windrow.kernels.json_skip import NULL_TEXT, skip_key, skip_value
 from windrow.kernels.json_text import (
@@ -97,7 +96,8 @@ from windrow.kernels.json_times import fast_time
 PADDING = 256
 
 #: Slots of a node of the tree (int64): its children's numbers from FIRST up to LAST; its own fields from LEAF up to
-#: BELOW, those of its children from there up to OVER; place and length of its key; number among the nodes with children.
+#: BELOW, those of its children from there up to OVER; place and length of its key; its number among
+#: the nodes with children.
 FIRST, LAST, LEAF, BELOW, OVER, KEY, KEY_BYTES, OBJECT = (8 * n for n in range(8))
 NODE_BYTES = 64
 
@@ -153,7 +153,9 @@ def _look_up(start: int, stop: int, node: int, nodes: int, keys: int, longest: i
 
 
 @helper
-def _next_member(p: int, end: int, first: int, node: int, nodes: int, keys: int, longest: int, at: int):  # type: ignore[no-untyped-def]
+def _next_member(
+    p: int, end: int, first: int, node: int, nodes: int, keys: int, longest: int, at: int
+) -> tuple[int, int]:
     """(address, child) of the value of the next member; of the closing bracket, and -2, if there is none."""
     p = skip_space(p, end)
     if p >= end:
@@ -272,7 +274,7 @@ def _no_object(p: int, end: int, at: int) -> int:
     """The `fail` of a document that is no object."""
     if p >= end:
         return fail(p, EMPTY)
-    after = skip_value(p, end, np.int64(0), slot(at, AT_LIMIT), slot(at, AT_OPEN))
+    after = skip_value(p, end, whole(0), slot(at, AT_LIMIT), slot(at, AT_OPEN))
     if after < 0:
         return after
     after = skip_space(after, end)
@@ -291,8 +293,8 @@ def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, f
     node = nodes
     table = slot(at, AT_LEARNED)
     entry = table
-    depth = np.int64(1)
-    first = np.int64(1)
+    depth = whole(1)  # whole: a literal would compile another version of what it is given to
+    first = whole(1)
     while depth:
         if p >= end:
             return fail(p, CUT_OFF)
@@ -302,7 +304,7 @@ def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, f
             node = slot(slot(at, AT_STACK), depth * 16)
             entry = slot(slot(at, AT_STACK), depth * 16 + 8)
             table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
-            first = np.int64(0)
+            first = whole(0)
             continue
         if same_bytes(p, entry) | slot(entry, _IGNORE) == -1:
             p += slot(entry, _LENGTH)
@@ -319,9 +321,16 @@ def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, f
                 continue
             entry = table + _learn(table, (entry - table) // ENTRY_BYTES, p, after, child) * ENTRY_BYTES
             p = after
-        first = np.int64(0)
+        first = whole(0)
         if child == _SKIP:
-            p = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
+            count = digit_count(digit_lanes(p))
+            c = byte_at(p, count)
+            if (c == 44 or c == 125) and count > 0 and (count == 1 or byte_at(p, 0) != 48):
+                p += count
+            elif byte_at(p, 0) == 34:
+                p = skip_string(p + 1, end)
+            else:
+                p = skip_value(p, end, depth, slot(at, AT_LIMIT), slot(at, AT_OPEN))
             if p < 0:
                 return p
             continue
@@ -332,7 +341,7 @@ def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, f
         while f < stop:
             field = fields + f * FIELD_BYTES
             kind = slot(field, TYPE)
-            p = np.int64(0)
+            p = whole(0)
             # what most values look like is read right here
             if kind == INT:
                 # one to eight digits, without a branch for each
@@ -340,7 +349,7 @@ def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, f
                 count = digit_count(lanes)
                 c = byte_at(value, count)
                 if (c == 44 or c == 125) and count > 0 and (count == 1 or byte_at(value, 0) != 48):
-                    put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, np.int64(digits_value(lanes, count)))
+                    put_int(slot(at, AT_FIXED) + slot(field, PLACE) + row * 8, whole(digits_value(lanes, count)))
                     put_byte(slot(at, AT_STATES) + f, GOOD)
                     p = value + count
             elif byte_at(value, 0) == 34:
@@ -369,7 +378,7 @@ def _document(p: int, end: int, row: int, nodes: int, keys: int, longest: int, f
             node = below
             table = slot(at, AT_LEARNED) + slot(node, OBJECT) * LEARNED_BYTES
             entry = table
-            first = np.int64(1)
+            first = whole(1)
     if p < end:
         p = skip_space(p, end)
     if p > end:
@@ -438,26 +447,26 @@ def _finish(count: int, row_in: int, row: int, base: int, fields: int, at: int, 
     )
 )  # fmt: skip
 def decode(
-    data,
-    ends,
-    present,
-    nodes,
-    keys,
-    fields,
-    powers,
-    rows,
-    field_count,
-    longest_key,
-    max_bytes,
-    progress,
-    scratch,
-    fixed,
-    offsets,
-    text,
-    valid,
-    rejects,
-    deferred,
-):  # type: ignore[no-untyped-def]
+    data: Any,
+    ends: Any,
+    present: Any,
+    nodes: Any,
+    keys: Any,
+    fields: Any,
+    powers: Any,
+    rows: int,
+    field_count: int,
+    longest_key: int,
+    max_bytes: int,
+    progress: Any,
+    scratch: Any,
+    fixed: Any,
+    offsets: Any,
+    text: Any,
+    valid: Any,
+    rejects: Any,
+    deferred: Any,
+) -> int:
     """Decode documents from row ``progress[ROW_IN]`` on until row `rows` or until something is full.
 
     Document r is ``data[ends[r]:ends[r + 1]]``; PADDING more bytes of `data` behind each are readable. `present` has
@@ -465,17 +474,17 @@ def decode(
     ``json_fields``. `scratch` starts with the memory map and is kept between the calls for one batch.
     Values go to row ``progress[ROW_OUT]`` of `fixed` (int64), `offsets` and `text`; `valid` are bitmaps of ones.
     """
-    at = np.int64(scratch.ctypes.data)
-    base = np.int64(data.ctypes.data)
-    node_at = np.int64(nodes.ctypes.data)
-    key_at = np.int64(keys.ctypes.data)
-    field_at = np.int64(fields.ctypes.data)
+    at = whole(scratch.ctypes.data)
+    base = whole(data.ctypes.data)
+    node_at = whole(nodes.ctypes.data)
+    key_at = whole(keys.ctypes.data)
+    field_at = whole(fields.ctypes.data)
     states = slot(at, AT_STATES)
-    put_int(at + AT_FIXED, np.int64(fixed.ctypes.data))
-    put_int(at + AT_OFFSETS, np.int64(offsets.ctypes.data))
-    put_int(at + AT_TEXT, np.int64(text.ctypes.data))
-    put_int(at + AT_VALID, np.int64(valid.ctypes.data))
-    put_int(at + AT_POWERS, np.int64(powers.ctypes.data))
+    put_int(at + AT_FIXED, whole(fixed.ctypes.data))
+    put_int(at + AT_OFFSETS, whole(offsets.ctypes.data))
+    put_int(at + AT_TEXT, whole(text.ctypes.data))
+    put_int(at + AT_VALID, whole(valid.ctypes.data))
+    put_int(at + AT_POWERS, whole(powers.ctypes.data))
     put_int(slot(at, AT_STACK), node_at)  # where the end of a document leads
     blocks = (field_count + 63) // 64
     row_in = progress[ROW_IN]
@@ -487,8 +496,8 @@ def decode(
         if (bad + 1) * REJECT_SLOTS > rejects.size or (put_off + field_count) * DEFER_SLOTS > deferred.size:
             status = LISTS_FULL
             break
-        start = base + np.int64(ends[row_in])
-        end = base + np.int64(ends[row_in + 1])
+        start = base + whole(ends[row_in])
+        end = base + whole(ends[row_in + 1])
         code = 0
         wrong = -1
         where = 0

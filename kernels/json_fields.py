@@ -29,6 +29,7 @@ from windrow.kernels.json_simd import (
     put_int,
     put_word,
     slot,
+    whole,
     word_at,
 )
 from windrow.kernels.json_text import (
@@ -84,7 +85,7 @@ def _int(number: int, out: int) -> int:
         return NOT_INTEGER
     if slot(number, EXPONENT) != 0 or mantissa > _MOST_INT + np.uint64(negative):
         return INT_RANGE
-    value = np.int64(mantissa)
+    value = whole(mantissa)
     put_int(out, -value if negative else value)
     return 0
 
@@ -94,18 +95,18 @@ def _epoch(number: int, unit: int, out: int) -> int:
     """Write the number just read times `unit` microseconds, rounded down; 0, or what is wrong."""
     mantissa = word_at(number, MANTISSA)
     exponent = slot(number, EXPONENT)
-    rest = np.int64(slot(number, DROPPED) != 0)
+    rest = whole(slot(number, DROPPED) != 0)
     while unit > 1:  # unit is a power of ten
         unit //= 10
         exponent += 1
     if mantissa == _W0:
-        exponent = np.int64(0)
+        exponent = whole(0)
     if exponent < -19:
-        rest = np.int64(1)
+        rest = whole(1)
         mantissa = _W0
     elif exponent < 0:
         power = POWERS[-exponent]
-        rest |= np.int64(mantissa % power != _W0)
+        rest |= whole(mantissa % power != _W0)
         mantissa = mantissa // power
     elif exponent > 0:
         if exponent > 19 or mantissa > _MOST_INT // POWERS[exponent]:
@@ -113,7 +114,7 @@ def _epoch(number: int, unit: int, out: int) -> int:
         mantissa = mantissa * POWERS[exponent]
     if mantissa >= _MOST_INT:
         return TIME_RANGE
-    value = np.int64(mantissa)
+    value = whole(mantissa)
     put_int(out, -value - rest if slot(number, NEGATIVE) else value)
     return 0
 
@@ -196,7 +197,7 @@ def convert(p: int, after: int, field: int, row: int, at: int) -> int:
     if c == 34:
         return _string(p, after, field, out, at)
     if kind == BOOL and (c == 116 or c == 102):
-        put_int(out, np.int64(c == 116))
+        put_int(out, whole(c == 116))
         return GOOD
     return WRONG_TYPE << 8 | WRONG
 

@@ -5,6 +5,8 @@ Same conventions as ``json_text``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from windrow.kernels.json_simd import (
@@ -21,6 +23,7 @@ from windrow.kernels.json_simd import (
     put_int,
     put_word,
     slot,
+    whole,
     word_at,
 )
 from windrow.kernels.json_text import (
@@ -52,10 +55,11 @@ for _value, _name in enumerate(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
     _SIXTY_FOUR[_name] = _value
 
 
-def powers_of_five():  # type: ignore[no-untyped-def]
+def powers_of_five() -> Any:
     """128 leading bits of 5**q for q from SMALLEST to LARGEST: uint64 pairs (high, low), one after the other.
 
-    Powers are cut off, reciprocals that fit 128 bits are rounded up. Lemire, Number Parsing at a Gigabyte per Second, 2021.
+    Powers are cut off, reciprocals that fit 128 bits are rounded up: Lemire, Number Parsing at a Gigabyte per Second,
+    2021.
     """
     table = np.empty(2 * (LARGEST - SMALLEST + 1), np.uint64)
     for q in range(SMALLEST, LARGEST + 1):
@@ -116,17 +120,17 @@ def read_number(p: int, after: int, out: int) -> None:
 
     FRACTIONAL is 1 if there is a point or an exponent, DROPPED nonzero if digits other than 0 were left out.
     """
-    negative = np.int64(byte_at(p, 0) == 45)
+    negative = whole(byte_at(p, 0) == 45)
     p += negative
     mantissa = _W0
-    used = np.int64(0)
-    exponent = np.int64(0)
-    dropped = np.int64(0)
-    point = np.int64(0)
+    used = whole(0)
+    exponent = whole(0)
+    dropped = whole(0)
+    point = whole(0)
     while p < after:
         c = byte_at(p, 0)
         if c == 46:
-            point = np.int64(1)
+            point = whole(1)
             p += 1
             continue
         if c | 32 == 101:
@@ -142,13 +146,13 @@ def read_number(p: int, after: int, out: int) -> None:
         digit = c - 48
         if used < 19:
             mantissa = mantissa * _TEN + np.uint64(digit)
-            used += np.int64(mantissa != _W0)
+            used += whole(mantissa != _W0)
             exponent -= point
         else:
             dropped |= digit
             exponent += 1 - point
         p += 1
-    put_int(out + FRACTIONAL, np.int64(point == 1 or p < after))
+    put_int(out + FRACTIONAL, whole(point == 1 or p < after))
     if p < after:
         exponent += _exponent(p + 1, after)
     put_int(out + NEGATIVE, negative)
@@ -173,7 +177,7 @@ def _exponent(p: int, end: int) -> int:
 
 
 @helper
-def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
+def _rounded(q: int, w: Any, powers: int) -> Any:
     """Bits of the float nearest to w * 10**q, ties to even (Lemire 2021, with the proof of Mushtak and Lemire 2023)."""
     if w == _W0 or q < SMALLEST:
         return _W0
@@ -190,7 +194,7 @@ def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
         low = low + second
         if low < second:
             high = high + _W1
-    upper = np.int64(high >> _W63)
+    upper = whole(high >> _W63)
     shift = np.uint64(upper + 9)
     mantissa = high >> shift
     power = ((217706 * q) >> 16) + 63 + upper - zeros + 1023
@@ -198,8 +202,8 @@ def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
         if 1 - power >= 64:
             return _W0
         mantissa = mantissa >> np.uint64(1 - power)
-        mantissa = (mantissa + (mantissa & _W1)) >> _W1
-        return mantissa  # the hidden bit, if rounding set it, is the exponent 1
+        # the hidden bit, if rounding sets it, is the exponent 1
+        return (mantissa + (mantissa & _W1)) >> _W1
     if low <= _W1 and -4 <= q <= 23 and mantissa & _W3 == _W1 and (mantissa << shift) == high:
         mantissa = mantissa & ~_W1
     mantissa = (mantissa + (mantissa & _W1)) >> _W1
@@ -212,7 +216,7 @@ def _rounded(q: int, w, powers: int):  # type: ignore[no-untyped-def]
 
 
 @helper
-def float_of(number: int, powers: int):  # type: ignore[no-untyped-def]
+def float_of(number: int, powers: int) -> Any:
     """Bits of the float nearest to a number that `read_number` has read; UNDECIDED if its first 19 digits are too few.
 
     Where one multiplication or division of exact floats gives the rounded value (Clinger 1990), that is all.
@@ -233,7 +237,7 @@ def float_of(number: int, powers: int):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _times_ten(high, low, digit: int):  # type: ignore[no-untyped-def]
+def _times_ten(high: Any, low: Any, digit: int) -> Any:
     """(high, low) * 10 + digit in 128 bits."""
     high = high * _TEN + multiply_high(low, _TEN)
     low = low * _TEN
@@ -250,7 +254,7 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
     Zeros at the end never matter: 1.500 fits a scale of 1.
     """
     negative = byte_at(p, 0) == 45
-    p += np.int64(negative)
+    p += whole(negative)
     high = _W0
     low = _W0
     digits = 0  # significant ones in (high, low)
@@ -268,13 +272,13 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
             continue
         exponent -= point
         if c == 48:
-            zeros += np.int64(digits > 0)
+            zeros += whole(digits > 0)
             continue
         if digits + zeros + 1 > 38:
             return DECIMAL_SCALE if point else DECIMAL_RANGE
         digits += zeros + 1
         while zeros > 0:
-            high, low = _times_ten(high, low, np.int64(0))
+            high, low = _times_ten(high, low, whole(0))
             zeros -= 1
         high, low = _times_ten(high, low, c - 48)
     missing = exponent + zeros + scale
@@ -285,7 +289,7 @@ def put_decimal(p: int, after: int, scale: int, precision: int, out: int) -> int
     if digits + missing > precision:
         return DECIMAL_RANGE
     while missing > 0:
-        high, low = _times_ten(high, low, np.int64(0))
+        high, low = _times_ten(high, low, whole(0))
         missing -= 1
     if negative:
         high = ~high + np.uint64(low == _W0)
@@ -306,12 +310,12 @@ def base64_in_place(start: int, end: int) -> int:
     p = start
     out = start
     while p < end:
-        a = np.int64(_SIXTY_FOUR[byte_at(p, 0)])
-        b = np.int64(_SIXTY_FOUR[byte_at(p, 1)])
-        c = np.int64(_SIXTY_FOUR[byte_at(p, 2)])
-        d = np.int64(_SIXTY_FOUR[byte_at(p, 3)])
+        a = whole(_SIXTY_FOUR[byte_at(p, 0)])
+        b = whole(_SIXTY_FOUR[byte_at(p, 1)])
+        c = whole(_SIXTY_FOUR[byte_at(p, 2)])
+        d = whole(_SIXTY_FOUR[byte_at(p, 3)])
         p += 4
-        pads = np.int64(d == 64) + np.int64(c == 64)
+        pads = whole(d == 64) + whole(c == 64)
         if a > 63 or b > 63 or c > 64 or d > 64 or (c == 64 and d != 64) or (pads and p < end):
             return 0
         put_byte(out, (a << 2 | b >> 4) & 255)

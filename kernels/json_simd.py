@@ -8,19 +8,39 @@ see to it that 64 bytes from any address they pass may be read (and written, for
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
-from numba.core import config as _numba_config
+from numba.core import cgutils as _cgutils
+from numba.core import config as _config
 from numba.extending import intrinsic
 
-#: Makes a helper for kernels alone: without the wrappers that would let Python or C call it, compiled sooner.
-helper: Any = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-#: As `helper`, and always inlined.
-hot: Any = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _helper(**options: bool) -> Callable[[_Function], _Function]:
+    """njit without the wrappers that would let Python or C call the function: only kernels do; it compiles sooner."""
+    njit: Any = numba.njit
+    made: Callable[[_Function], _Function] = njit(
+        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
+    )
+    return made
+
+
+#: Makes a helper that kernels call.
+helper = _helper()
+#: As `helper`, and always inlined, for what runs for every value.
+hot = _helper(forceinline=True)
+
+# numba has no annotations for these
+cgutils: Any = _cgutils
+config: Any = _config
+_PAIR: Any = types.UniTuple
+#: int64 of any number, also of a literal: numba would compile a helper anew for every literal it is given.
+whole: Callable[[Any], int] = np.int64  # type: ignore[assignment]
 
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)
@@ -30,7 +50,7 @@ I64, U64 = types.int64, types.uint64
 
 def _fast_compress() -> bool:
     """Whether this machine squeezes bytes out of a vector in one instruction (AVX-512 VBMI2)."""
-    if _numba_config.CPU_NAME not in (None, "host") or _numba_config.CPU_FEATURES is not None:
+    if config.CPU_NAME not in (None, "host") or config.CPU_FEATURES is not None:
         return False
     features = binding.get_host_cpu_features()
     return bool(features.get("avx512vbmi2") and features.get("avx512bw"))
@@ -60,7 +80,7 @@ def _mask(builder: Any, lanes: Any) -> Any:
     return builder.bitcast(lanes, _WORD)
 
 
-def _emits(result: Any, *params: Any) -> Callable[[Callable[..., Any]], Any]:
+def _emits_word(result: Any, *params: Any) -> Callable[[Callable[..., Any]], Any]:
     """Make an intrinsic of a function that builds LLVM values: ``(builder, *arguments) -> value`` or None."""
 
     def make(build: Callable[..., Any]) -> Any:
@@ -87,11 +107,16 @@ def _emits(result: Any, *params: Any) -> Callable[[Callable[..., Any]], Any]:
     return make
 
 
+def _emits(result: Any, *params: Any) -> Callable[[Callable[..., Any]], Callable[..., int]]:
+    """As `_emits_word`, for intrinsics that give an int64 or nothing, so that type checkers know it."""
+    return _emits_word(result, *params)
+
+
 def _constant(value: int) -> Any:
     return ir.Constant(_WORD, value)
 
 
-def _loader(bits: int, result: Any) -> Any:
+def _loader(bits: int, result: Any) -> Callable[..., int]:
     """``(address, offset) -> result``: read `bits` bits, zero-extended."""
 
     @_emits(result, I64, I64)
@@ -102,7 +127,7 @@ def _loader(bits: int, result: Any) -> Any:
     return load
 
 
-def _storer(bits: int, source: Any) -> Any:
+def _storer(bits: int, source: Any) -> Callable[..., int]:
     """``(address, value)``: write the low `bits` bits of a value."""
 
     @_emits(types.void, I64, source)
@@ -115,7 +140,7 @@ def _storer(bits: int, source: Any) -> Any:
 byte_at = _loader(8, I64)
 half_at = _loader(32, I64)
 slot = _loader(64, I64)
-word_at = _loader(64, U64)
+word_at: Any = _loader(64, U64)
 put_byte = _storer(8, I64)
 put_half = _storer(32, I64)
 put_int = _storer(64, I64)
@@ -152,7 +177,7 @@ def bit_count(builder: Any, mask: Any) -> Any:
     return builder.ctpop(mask)
 
 
-@_emits(U64, U64, U64)
+@_emits_word(U64, U64, U64)
 def multiply_high(builder: Any, left: Any, right: Any) -> Any:
     """``(uint64, uint64) -> uint64``: the upper half of the 128-bit product."""
     wide = ir.IntType(128)
@@ -160,7 +185,7 @@ def multiply_high(builder: Any, left: Any, right: Any) -> Any:
     return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _WORD)
 
 
-@_emits(types.UniTuple(U64, 3), I64)
+@_emits_word(_PAIR(U64, 3), I64)
 def text_masks(builder: Any, address: Any) -> Any:
     """``(address) -> (quote, backslash, odd)``: where `odd` marks control characters and bytes over 127."""
     block = _load(builder, address, _BLOCK)
@@ -175,7 +200,7 @@ def text_masks(builder: Any, address: Any) -> Any:
     )
 
 
-@_emits(types.UniTuple(U64, 2), U64)
+@_emits_word(_PAIR(U64, 2), U64)
 def escape_masks(builder: Any, slash: Any) -> Any:
     """``(backslashes) -> (escaping backslashes, escaped bytes)`` of a block whose first byte is not escaped.
 
@@ -210,7 +235,7 @@ def squeeze_block(builder: Any, target: Any, source: Any, keep: Any) -> None:
     _store(builder, builder.call(compress, [block, builder.bitcast(keep, lanes), _splat(0)]), target)
 
 
-@_emits(U64, I64)
+@_emits_word(U64, I64)
 def digit_lanes(builder: Any, address: Any) -> Any:
     """``(address) -> uint64``: eight bytes, digits as 0 to 9 (anything else is anything else)."""
     return builder.xor(_load(builder, address, _WORD), _constant(0x3030303030303030))
@@ -225,7 +250,7 @@ def digit_count(builder: Any, lanes: Any) -> Any:
     return builder.lshr(builder.cttz(mask, ir.Constant(ir.IntType(1), 0)), _constant(3))
 
 
-@_emits(U64, U64, I64)
+@_emits_word(U64, U64, I64)
 def digits_value(builder: Any, lanes: Any, count: Any) -> Any:
     """``(lanes, count) -> uint64``: the number that the first `count` digits make; `count` is 1 to 8."""
     lanes = builder.shl(lanes, builder.sub(_constant(64), builder.shl(count, _constant(3))))

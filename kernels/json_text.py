@@ -23,6 +23,7 @@ from windrow.kernels.json_simd import (
     put_half,
     squeeze_block,
     text_masks,
+    whole,
 )
 
 # What is wrong with a whole document ...
@@ -64,8 +65,8 @@ def skip_space(p: int, end: int) -> int:
 @helper
 def _hex4(p: int) -> int:
     """Four hexadecimal digits, or a number over 65535."""
-    high = np.int64(_HEX[byte_at(p, 0)]) << 12 | np.int64(_HEX[byte_at(p, 1)]) << 8
-    low = np.int64(_HEX[byte_at(p, 2)]) << 4 | np.int64(_HEX[byte_at(p, 3)])
+    high = whole(_HEX[byte_at(p, 0)]) << 12 | whole(_HEX[byte_at(p, 1)]) << 8
+    low = whole(_HEX[byte_at(p, 2)]) << 4 | whole(_HEX[byte_at(p, 3)])
     if _HEX[byte_at(p, 1)] == 255 or _HEX[byte_at(p, 2)] == 255 or _HEX[byte_at(p, 3)] == 255:
         return 1 << 20
     return high | low
@@ -75,7 +76,7 @@ def _hex4(p: int) -> int:
 def read_escape(p: int) -> int:
     """The escape whose backslash lies before `p`: code point << 8 | bytes read from `p` on, or a `fail`."""
     c = byte_at(p, 0)
-    simple = np.int64(_SIMPLE[c])
+    simple = whole(_SIMPLE[c])
     if simple != 255:
         return simple << 8 | 1
     if c != 117:  # u
@@ -174,14 +175,14 @@ def skip_string(p: int, end: int) -> int:
                 return read
             p += read & 255
         elif escape & bit == _NONE:
-            p = _odd_text(p, end, np.int64(0))  # np.int64: a literal would compile another version
+            p = _odd_text(p, end, whole(0))  # whole: a literal would compile another version
             if p < 0:
                 return p
     return fail(end, CUT_OFF)
 
 
 @helper
-def _copy_squeezed(p: int, end: int, dst: int):  # type: ignore[no-untyped-def]
+def _copy_squeezed(p: int, end: int, dst: int) -> tuple[int, int]:
     """`copy_string` where bytes can be squeezed out of a block: escaped quotes and backslashes cost no branch."""
     while p < end:
         quote, slash, odd = text_masks(p)
@@ -216,7 +217,7 @@ def _copy_squeezed(p: int, end: int, dst: int):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _copy_stepwise(p: int, end: int, dst: int):  # type: ignore[no-untyped-def]
+def _copy_stepwise(p: int, end: int, dst: int) -> tuple[int, int]:
     """`copy_string` for every machine: copies a block, then stops at each escape."""
     while p < end:
         quote, slash, odd = text_masks(p)

@@ -13,6 +13,7 @@ from windrow.kernels.json_simd import (
     hot,
     put_int,
     slot,
+    whole,
     word_at,
 )
 
@@ -48,7 +49,7 @@ def _two(p: int) -> int:
 @helper
 def days_since_1970(year: int, month: int, day: int) -> int:
     """Days in the proleptic Gregorian calendar (Hinnant, chrono-compatible low-level date algorithms)."""
-    year -= np.int64(month <= 2)
+    year -= whole(month <= 2)
     era = year // 400
     of_era = year - era * 400
     of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
@@ -64,7 +65,7 @@ def iso_date(p: int) -> int:
         return NO_TIME
     longest = 30 + ((month + (month >> 3)) & 1)
     if month == 2:
-        longest = 28 + np.int64(year % 4 == 0 and (year % 100 != 0 or year % 400 == 0))
+        longest = 28 + whole(year % 4 == 0 and (year % 100 != 0 or year % 400 == 0))
     if day > longest:
         return NO_TIME
     return days_since_1970(year, month, day)
@@ -129,13 +130,13 @@ def _new_date(p: int, last: int) -> int:
     if days == NO_TIME or (between != 84 and between != 32):
         return NO_TIME
     put_int(last + LAST_YEAR, slot(p, 0))
-    put_int(last + LAST_DAY, np.int64(word_at(p, 8) & _DATE_END))
+    put_int(last + LAST_DAY, whole(word_at(p, 8) & _DATE_END))
     put_int(last + LAST_US, days * _DAY_US)
     return days * _DAY_US
 
 
 @hot
-def fast_time(p: int, last: int):  # type: ignore[no-untyped-def]
+def fast_time(p: int, last: int) -> tuple[int, int]:
     """(microseconds, length) of a time in UTC as most are written: whole seconds or up to 6 digits, Z or no zone, and
     the closing quote, which counts in the length. Length 0 for any other text, which may still be a time."""
     if word_at(p, 0) == word_at(last, LAST_YEAR) and word_at(p, 8) & _DATE_END == word_at(last, LAST_DAY):
@@ -144,9 +145,9 @@ def fast_time(p: int, last: int):  # type: ignore[no-untyped-def]
         date = _new_date(p, last)
     clock = word_at(p, 11) ^ _CLOCK
     pairs = clock * _TEN + (clock >> _W8)  # lanes 0, 3, 6: hour, minute, second
-    hour = np.int64(pairs & _BYTE)
-    minute = np.int64(pairs >> np.uint64(24) & _BYTE)
-    second = np.int64(pairs >> np.uint64(48) & _BYTE)
+    hour = whole(pairs & _BYTE)
+    minute = whole(pairs >> np.uint64(24) & _BYTE)
+    second = whole(pairs >> np.uint64(48) & _BYTE)
     wrong = ((clock + _CLOCK_LIMIT) | clock) & _HIGH
     if date == NO_TIME or wrong != np.uint64(0) or hour > 23 or minute > 59 or second > 59:
         return 0, 0
@@ -158,7 +159,7 @@ def fast_time(p: int, last: int):  # type: ignore[no-untyped-def]
         digits = digit_count(lanes)
         if digits < 1 or digits > 6:
             return 0, 0
-        us += np.int64(digits_value(lanes, digits)) * _FRACTION_US[digits]
+        us += whole(digits_value(lanes, digits)) * _FRACTION_US[digits]
         length = 20 + digits
         c = byte_at(p, length)
     if c == 90:

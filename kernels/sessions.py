@@ -55,6 +55,9 @@ def assign_sessions(  # type: ignore[no-untyped-def]
                 older[newer] = size
             rows[i] = size
             size += 1
+        elif start >= froms[node]:  # the common case: nothing but the end moves, nothing older is reached
+            ends[node] = max(ends[node], end)
+            rows[i] = node
         else:
             froms[node] = min(froms[node], join)
             starts[node] = min(starts[node], start)

@@ -57,7 +57,11 @@ class JsonDecoder:
         run = _Run(self._program, self.max_depth, self.max_bytes, _binary(documents))
         run.decode()
         columns, dropped = run.finish()
-        data = pa.RecordBatch.from_arrays(columns, schema=self._arrow_schema)
+        if columns:
+            data = pa.RecordBatch.from_arrays(columns, schema=self._arrow_schema)
+        else:  # a batch without columns still counts its rows
+            rows = pa.Array.from_buffers(pa.struct([]), run.good_rows, [None])
+            data = pa.RecordBatch.from_struct_array(rows)
         if dropped.size:
             keep = np.ones(data.num_rows, np.bool_)
             keep[dropped] = False
@@ -101,8 +105,10 @@ class _Run:
         self._rejects = np.empty(_REJECTS * decoder.REJECT_SLOTS, np.int64)
         self._deferred = np.empty((_REJECTS + len(wanted.fields)) * decoder.DEFER_SLOTS, np.int64)
         self._rejected: list[tuple[int, str | None, str]] = []
-        self._dropped: list[int] = []
+        self._dropped: set[int] = set()
         self._table: Int64s = np.empty(0, np.int64)
+        self._areas: Int64s = np.empty(0, np.int64)
+        self._text: Bytes = np.empty(0, np.uint8)
         self._data, self._ends, self._present = _views(documents)
         self._make_room(np.zeros(len(self._text_fields), np.int64))
 
@@ -121,24 +127,28 @@ class _Run:
     def _used(self) -> Int64s:
         """Bytes of text in each text column so far."""
         first = np.arange(len(self._text_fields), dtype=np.int64) * (self._rows + 1)
-        return self._offsets[first + self._progress[decoder.ROW_OUT]].astype(np.int64)
+        used: Int64s = self._offsets[first + self.good_rows].astype(np.int64)
+        return used
 
-    def _estimate(self, rows: int) -> None:
-        """Room for the text of all rows up to `rows`, going by the text of the rows before."""
+    def _estimate(self) -> None:
+        """Room for the text of all rows, going by the text of the rows before."""
+        rows = self._rows
         row = int(self._progress[decoder.ROW_IN])
         ends = self._ends
         done = int(ends[row]) - int(ends[0])
         left = int(ends[rows]) - int(ends[row])
-        longest = int(ends[row + 1]) - int(ends[row]) if row < rows else 0
+        longest = int(ends[row + 1]) - int(ends[row])
         if done < _PROBE_ROWS * 8:
             # too little to go by: enough for a few rows in the worst case
             probe = min(rows, row + _PROBE_ROWS)
             more = np.full(len(self._rooms), int(ends[probe]) - int(ends[row]), np.int64)
         else:
             more = (self._used() / done * left * _MARGIN).astype(np.int64) + 1024
-        # never less than the next document may take, never more than all that is left
-        more = np.minimum(np.maximum(more, longest), left)
-        self._make_room(np.maximum(self._rooms, self._used() + more + 2 * _BLOCK))
+        # never less than the next document may take, never more than all that is left; and what is more than half full
+        # grows to double, so that a guess that stays too low costs little
+        used = self._used()
+        more = np.minimum(np.maximum(more, np.where(2 * used > self._rooms, self._rooms, 0)), left)
+        self._make_room(np.maximum(self._rooms, used + np.maximum(more, longest) + 2 * _BLOCK))
 
     # -- the loop around the kernel
 
@@ -155,15 +165,12 @@ class _Run:
         start = int(self._ends[row])
         rest = np.zeros(int(self._ends[self._rows]) - start + decoder.PADDING, np.uint8)
         rest[: -decoder.PADDING] = self._data[start : int(self._ends[self._rows])]
-        self._decode_rest(rest, start, row)
+        self._decode_rest(rest, start)
 
-    def _decode_rest(self, rest: Bytes, start: int, row: int) -> None:
-        """Decode the rows from `row` on, whose documents are in `rest` and begin at byte `start` of the data."""
-        ends: Int32s = self._ends.copy()
-        ends[row:] -= start
+    def _decode_rest(self, rest: Bytes, start: int) -> None:
+        """Decode the remaining rows, whose documents are in `rest` and begin at byte `start` of the data."""
         before = self._data, self._ends
-        self._data, self._ends = rest, ends
-        ends[:row] = ends[row] - (start - before[1][:row])  # kept for the estimates: how much came before
+        self._data, self._ends = rest, self._ends - np.int32(start)
         self._decode_until(self._rows)
         self._data, self._ends = before
 
@@ -180,7 +187,7 @@ class _Run:
             if status == decoder.DONE:
                 return
             if status == decoder.TEXT_FULL:
-                self._estimate(rows)
+                self._estimate()
 
     # -- rows and values that the kernel hands over
 
@@ -194,8 +201,8 @@ class _Run:
             value = float(bytes(self._data[start : start + size]))
             at = int(self._table[f * 8 + kinds.PLACE // 8]) // 8 + row_out
             self._fixed[at : at + 1].view(np.float64)[0] = value
-            if math.isinf(value):
-                self._dropped.append(row_out)
+            if math.isinf(value) and row_out not in self._dropped:
+                self._dropped.add(row_out)
                 self._reject(row, FLOAT_RANGE, f, start - int(self._ends[row]))
         self._progress[decoder.REJECTED] = self._progress[decoder.PUT_OFF] = 0
 
@@ -214,6 +221,11 @@ class _Run:
 
     # -- columns
 
+    @property
+    def good_rows(self) -> int:
+        """Rows decoded so far."""
+        return int(self._progress[decoder.ROW_OUT])
+
     def finish(self) -> tuple[list[pa.Array], Int64s]:
         """The columns in the order of the schema, and the rows of them that are to be left out."""
         columns: list[pa.Array | None] = [None] * len(self._wanted.fields)
@@ -223,7 +235,7 @@ class _Run:
                 self._text_column(f, field, texts) if field.is_text else self._fixed_column(f, field)
             )
             texts += field.is_text
-        return columns, np.array(self._dropped, np.int64)
+        return columns, np.array(sorted(self._dropped), np.int64)
 
     def _bitmap(self, f: int) -> tuple[pa.Buffer | None, int]:
         """(validity bitmap, nulls) of a field's column."""
@@ -232,7 +244,7 @@ class _Run:
         return (pa.py_buffer(self._valid[f * width : (f + 1) * width]) if nulls else None), nulls
 
     def _text_column(self, f: int, field: WantedField, t: int) -> pa.Array:
-        rows = int(self._progress[decoder.ROW_OUT])
+        rows = self.good_rows
         offsets = self._offsets_buffer.slice(t * (self._rows + 1) * 4, (rows + 1) * 4)
         text = self._text_buffer.slice(int(self._areas[t]), int(self._used()[t]))
         bitmap, nulls = self._bitmap(f)
@@ -240,7 +252,7 @@ class _Run:
         return pa.Array.from_buffers(type_, rows, [bitmap, offsets, text], nulls)
 
     def _fixed_column(self, f: int, field: WantedField) -> pa.Array:
-        rows = int(self._progress[decoder.ROW_OUT])
+        rows = self.good_rows
         place = int(self._table[f * 8 + kinds.PLACE // 8])
         bitmap, nulls = self._bitmap(f)
         type_ = {

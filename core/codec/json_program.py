@@ -138,7 +138,7 @@ def _flatten(root: _Node) -> Program:
 
 def field_table(wanted: Program, rows: int, areas: Int64s, rooms: Int64s) -> Int64s:
     """The kernel's field descriptions for a batch of `rows`; text fields have their area and its size in bytes."""
-    table = np.zeros((len(wanted.fields), decoder.FIELD_BYTES // 8), np.int64)
+    table = np.zeros((len(wanted.fields), kinds.FIELD_BYTES // 8), np.int64)
     fixed = texts = 0
     for f, field in enumerate(wanted.fields):
         place = texts * (rows + 1) * 4 if field.is_text else fixed * rows * 8

@@ -103,7 +103,9 @@ class SumInt(_Sum):
         low, high = other.arrays[0], other.arrays[1]
         if high is not None and lanes.arrays[1] is None:
             lanes.arrays[1] = lanes.arrays[0] >> 63
-        other = Lanes([low, low >> 63, *other.arrays[2:]] if high is None else other.arrays, other.seen, magnitude(low))
+        if high is None and lanes.arrays[1] is not None:
+            high = low >> 63
+        other = Lanes([low, high, *other.arrays[2:]], other.seen, magnitude(low))
         super().put(lanes, flags, rows, other)
 
     def _add(self, lanes: Lanes, ids: Int32s, low: Int64s, high: Int64s | None, valid: Bytes, bound: float) -> None:

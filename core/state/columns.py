@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from windrow.batch import ALL_VALID, ORIGIN, TIME, Bytes, Float64s, Int32s, Int64s, bools, validity, view
 from windrow.errors import InvariantError
+from windrow.kernels.windows import least_and_most
 
 _SIGN = np.uint64(1 << 63)
 
@@ -174,7 +175,15 @@ def magnitude(values: Int64s) -> float:
     """The largest distance from zero, as a float (so that that of -2**63 exists)."""
     if len(values) == 0:
         return 0.0
-    return max(float(values.max()), -float(values.min()))
+    least, most = extent(values)
+    return max(float(most), -float(least))
+
+
+def extent(values: Int64s) -> tuple[int, int]:
+    """The smallest and the largest of some values."""
+    bounds = np.empty(2, np.int64)
+    least_and_most(values, bounds)
+    return int(bounds[0]), int(bounds[1])
 
 
 def grown(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.NDArray[np.generic]:

@@ -10,6 +10,7 @@ import numpy as np
 from windrow.batch import Int64s
 from windrow.kernels.windows import pane_codes
 from windrow.plan.window import Window
+from windrow.state.columns import extent
 
 _NONE = np.empty(0, np.int64)
 
@@ -38,9 +39,9 @@ class Grid:
 
     def code_of_all(self, times: Int64s, closed_us: int) -> int | None:
         """The one code of all rows, when they lie in one pane none of whose windows is closed; else None."""
-        low, high = int(times.min()) - self.offset_us, int(times.max()) - self.offset_us
-        pane = low // self.width_us
-        if high // self.width_us != pane:
+        low, high = extent(times)
+        pane = (low - self.offset_us) // self.width_us
+        if (high - self.offset_us) // self.width_us != pane:
             return None
         code = pane * self.per_pane
         first, last = self.windows_of(np.array([code], np.int64))

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from windrow.batch import TIME, Int32s, Int64s, Tables, view
 from windrow.plan.window import Aggregation, Window
-from windrow.state.accumulators import Lanes
-from windrow.state.columns import all_rows
+from windrow.state.accumulators import Chosen, Lanes
+from windrow.state.columns import all_rows, extent
 from windrow.state.grid import Grid, grid_of
 from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
 from windrow.state.output import window_batch
@@ -60,7 +60,7 @@ class PaneState(KeyedState):
         if isinstance(codes, int):
             self._add(codes, ids, piece)
             return
-        low, high = int(codes.min()), int(codes.max())
+        low, high = extent(codes)
         if low == high:
             self._add(low, ids, piece)
             return
@@ -325,7 +325,7 @@ class PaneState(KeyedState):
             if code not in self.dense:
                 self.dense[code] = self._new_rows()
             self.dense[code].ensure(self.key_count)
-            self.dense[code].put(ids, lanes)
+            self.dense[code].put(_as_range(ids), lanes)
             return
         dense = np.isin(codes, np.array(list(self.dense), np.int64))
         for held in np.unique(codes[dense]).tolist():
@@ -338,6 +338,14 @@ class PaneState(KeyedState):
 
     def _choose(self, lanes: list[Lanes], rows: Int32s) -> list[Lanes]:
         return [a.select(held, rows) for a, held in zip(self.accumulators, lanes, strict=True)]
+
+
+def _as_range(ids: Int32s) -> Chosen:
+    """Ids without gaps as a slice, for which taking over saved groups is a plain copy."""
+    first, last = int(ids[0]), int(ids[-1])
+    if last - first == len(ids) - 1 and (ids[1:] > ids[:-1]).all():
+        return slice(first, last + 1)
+    return ids
 
 
 def _distinct(codes: Int64s, low: int, high: int) -> tuple[list[int], list[int]]:

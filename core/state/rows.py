@@ -117,7 +117,7 @@ class Rows:
         made.capacity = self.capacity
         return made
 
-    def put(self, ids: Int32s, saved: Sequence[Lanes]) -> None:
+    def put(self, ids: Chosen, saved: Sequence[Lanes]) -> None:
         """Take over saved groups, replacing what is there; they count as saved."""
         for accumulator, lanes, other in zip(self.accumulators, self.lanes, saved, strict=True):
             accumulator.put(lanes, self.flags, ids, other)

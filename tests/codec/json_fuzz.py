@@ -6,7 +6,9 @@ of the decoder shows as an exit code.
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import random
 import struct
 import sys
@@ -41,6 +43,8 @@ FIELDS = [
     Wanted("long", "string", ("a key that is longer than any block of sixty-four bytes, as keys seldom are",)),
     Wanted("é", "int64", ("é\n",)),
 ]
+#: Pages with a guard stay mapped: the interpreter would touch them when it frees them.
+_GUARDED: list[mmap.mmap] = []
 FEW = [FIELDS[0], FIELDS[6], FIELDS[12]]
 NEED = [Wanted("i", "int64", ("i",), required=True), Wanted("n_s", "string", ("n", "s"), required=True)]
 
@@ -73,10 +77,29 @@ def same(got: Any, want: Any, field: Wanted) -> bool:
     return type(got) is type(want) and got == want  # type: ignore[no-any-return]
 
 
+def guarded(documents: list[bytes | None]) -> pa.Array:
+    """The documents as a binary array whose last byte lies before a page that must not be touched."""
+    plain_array = pa.array(documents, pa.binary())
+    valid, ends, data = plain_array.buffers()
+    size = data.size if data is not None else 0
+    used = int(memoryview(ends).cast("i")[len(documents)])
+    page = mmap.PAGESIZE
+    pages = -(-max(size, 1) // page) * page
+    memory = mmap.mmap(-1, pages + page)
+    memory[pages - used : pages] = data.to_pybytes()[:used] if data is not None else b""
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(address + pages), ctypes.c_size_t(page), 0) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect")
+    _GUARDED.append(memory)
+    buffer = pa.foreign_buffer(address + pages - used, used, base=memory)
+    return pa.Array.from_buffers(pa.binary(), len(documents), [valid, ends, buffer])
+
+
 def compare(documents: list[bytes | None], wanted: list[Wanted], decoder: JsonDecoder) -> None:
     """Decode the documents and raise AssertionError at the first that comes out otherwise than from Python."""
     rows, rejected = oracle.decode(documents, wanted, decoder.max_depth, decoder.max_bytes)
-    result = decoder.decode(pa.array(documents, pa.binary()))
+    result = decoder.decode(guarded(documents))
     result.data.validate(full=True)
     told = dict(zip(result.rejected.rows.tolist(), result.rejected.fields, strict=True))
     for number in told.keys() ^ rejected.keys():
@@ -162,8 +185,9 @@ _NUMBERS = [
 ]
 _TIMES = [
     "2026-01-01 00:00:00.123", "2026-01-01T00:00:00Z", "1969-12-31T23:59:59.999999999+01:00", "2024-02-29 12:34:56",
-    "2023-02-29 12:34:56", "0001-01-01 00:00:00", "9999-12-31T23:59:59.999999-2359", "2026-01-01 24:00:00", "2026-13-01",
-    "2026-01-01", "2024-02-29", "2026-01-01 00:00:00.", "2026-01-01 00:00:00.1234567890", "2026-01-01x00:00:00",
+    "2023-02-29 12:34:56", "0001-01-01 00:00:00", "9999-12-31T23:59:59.999999-2359", "2026-01-01 24:00:00",
+    "2026-13-01", "2026-01-01", "2024-02-29", "2026-01-01 00:00:00.", "2026-01-01 00:00:00.1234567890",
+    "2026-01-01x00:00:00",
     "2026-01-01 00:00:00+0100", "2026-01-01 00:00:60", "2026-01-01 00:00:00.5Z", "2026-01-01 00:00:00 Z", "0000-01-01",
 ]  # fmt: skip
 _CODED = [

@@ -42,6 +42,14 @@ def test_codes_are_pane_and_closed_windows(rows, marked, closed, grid):
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=40))
+def test_least_and_most(values):
+    bounds = np.zeros(2, np.int64)
+    windows.least_and_most(np.array(values, np.int64), bounds)
+    assert bounds.tolist() == oracle.least_and_most(values)
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(-3, 3), st.integers(-1, 5)), max_size=20), max_size=4))
 def test_pairs_get_rows_in_order_of_first_appearance(batches):
     slots, codes, numbers = np.full(256, -1, np.int32), np.zeros(128, np.int64), np.zeros(128, np.int32)

@@ -17,6 +17,11 @@ def windows_of(time, offset, width, size, slide, cumulate):
     return found
 
 
+def least_and_most(values):
+    ordered = sorted(values)
+    return [ordered[0], ordered[-1]]
+
+
 def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, cumulate):
     """'late', 'outside', or (pane, skipped windows) of each row."""
     codes = []
