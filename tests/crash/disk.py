@@ -90,7 +90,7 @@ def _forget_names(
 
 def _walk(roots: list[Path]) -> Iterator[Path]:
     for root in roots:
-        if root.is_dir() and not root.name == "writers":
+        if root.is_dir() and root.name != "writers":
             yield root
             for path in sorted(root.iterdir()):
                 if path.is_dir():
@@ -104,8 +104,8 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _note(descriptor: int) -> bytes:
-    path = os.readlink(f"/proc/self/fd/{descriptor}")
-    if os.path.isdir(path):
+    path = Path(f"/proc/self/fd/{descriptor}").readlink()
+    if path.is_dir():
         names = {entry.name: entry.inode() for entry in os.scandir(path)}
         note: dict[str, object] = {"folder": os.fstat(descriptor).st_ino, "names": names}
     else:

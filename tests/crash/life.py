@@ -55,9 +55,9 @@ def roots(root: Path) -> list[Path]:
 def fork(work: Callable[[], int], errors: Path) -> int:
     """Run `work` in a child, whose exit status is what it gives; errors go to a file."""
     pid = os.fork()
-    if pid:
-        return pid
-    _child(work, errors)
+    if not pid:
+        _child(work, errors)
+    return pid
 
 
 def _child(work: Callable[[], int], errors: Path) -> NoReturn:
@@ -154,7 +154,7 @@ def _poll(
             for partition in range(info.partitions):
                 before = seen.setdefault((name, f"{info.name}/{partition}"), [])
                 start = 0 if full else len(before)
-                rows = [row for row in read_topic(log, info.name, partition, start)]
+                rows = list(read_topic(log, info.name, partition, start))
                 if full and rows[: len(before)] != before:
                     problems.append(f"reader: {info.name}[{partition}] was {len(before)} rows, which are others now")
                 seen[name, f"{info.name}/{partition}"] = before[:start] + rows

@@ -257,7 +257,7 @@ def no_files_at_open() -> None:
 
     def dropping(self: FolderSink, *args: Any) -> None:
         if self.folder.is_dir():
-            for path in self.folder.glob(".*.tmp"):
+            for path in self.folder.glob(".staged-*/*"):
                 path.unlink()
         opening(self, *args)
 

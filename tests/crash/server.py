@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ ELSEWHERE = ("log.retention",)
 #: Ways to die: at a point, of an error there (in the same process it goes on), by a signal, replaced while stopped.
 KINDS = {"point": 65, "error": 10, "kill": 20, "zombie": 5}
 MOST_LIVES = 12  # for a point at which nothing has died yet
-MOST_ROUNDS = 80  # of one life: more means that restarting makes no progress
+MOST_ROUNDS = 40  # of one life; then it is left alone, and has to end
 PATIENCE_S = 60.0
 
 
@@ -106,7 +107,9 @@ class Server:
         gc.freeze()
         try:
             if self.options.kind == "producer":
-                while self.tally.rounds < self.options.rounds:
+                extra = 0
+                while self.tally.rounds < self.options.rounds or (self._missing() and extra < 2 * MOST_LIVES):
+                    extra += self.tally.rounds >= self.options.rounds
                     self._producer_life()
             else:
                 self._lives()
@@ -122,19 +125,22 @@ class Server:
         if self.options.points or self.options.kind:
             return
         for point in list(unreached(self.tally)):
-            self.options = replace(self.options, points=(point, "log.write.partial"))
+            self.options = replace(self.options, points=(point, "log.write.partial"))  # which leaves work to others
             for _ in range(MOST_LIVES):
                 if not self.tally.deaths[point]:
                     self._life()
+
+    def _missing(self) -> list[str]:
+        return [point for point in producer.POINTS if not self.tally.deaths[point]]
 
     def _producer_life(self) -> None:
         root = Path(tempfile.mkdtemp(prefix="windrow-producer-", dir=self.options.folder))
         self.tally.lives += 1
         for _ in range(8):
-            point = self.chance.choice(self.options.points or producer.POINTS)
+            point = self.chance.choice([*producer.POINTS, *self._missing() * 4])
             arrival = 1 if point == "log.sweep" else 1 + int(self.chance.expovariate(1 / 12))
             seed = self.chance.randrange(1 << 30)
-            pid = life.fork(lambda: producer.produce(root, seed, point, arrival), root / "errors")  # noqa: B023
+            pid = life.fork(partial(producer.produce, root, seed, point, arrival), root / "errors")
             status = self._wait(pid, PATIENCE_S)
             self.tally.rounds += 1
             self._judge(root, status, f"{point}:{arrival}")
@@ -143,9 +149,8 @@ class Server:
                 if self.options.power and self.chance.random() < 0.5:
                     self.tally.power_cuts += 1
                     self.tally.undone += len(disk.cut_power(root / "syncs", life.roots(root)))
-            self._expect(
-                life.fork(lambda: producer.inspect(root, sweep=seed % 2 == 0), root / "errors"), root, (ENDED,)
-            )
+            look = partial(producer.inspect, root, sweep=seed % 4 == 0)
+            self._expect(life.fork(look, root / "errors"), root, (ENDED,))
             problems = (root / "problems").read_text()
             if problems:
                 raise Failure(f"{root}: after {point}:{arrival}: {problems}")
@@ -163,11 +168,9 @@ class Server:
             reader = life.fork(lambda: life.read_along(root, model), root / "reader.errors")
         self.tally.lives += 1
         try:
-            for number in range(MOST_ROUNDS):
-                if self._round(root, model, number):
-                    break
-            else:
-                raise Failure(f"{root}: not ended after {MOST_ROUNDS} rounds")
+            number = 0
+            while not self._round(root, model, number):
+                number += 1
         except Failure as failure:
             raise Failure(f"life {seed} (--seed {self.options.seed}), round {self.tally.rounds}: {failure}") from None
         finally:
@@ -180,7 +183,7 @@ class Server:
 
     def _round(self, root: Path, model: Model, number: int) -> bool:
         """One process and its death; True when the job has ended."""
-        kind = self._kind()
+        kind = self._kind() if number < MOST_ROUNDS else "nothing"
         point = self._point() if kind in ("point", "error") else None
         attempt = Attempt(
             root, number, self.chance.randrange(1 << 30), self.options.workers, point, self._arrival(point),
@@ -197,6 +200,8 @@ class Server:
             status = self._wait(pid, PATIENCE_S)
         where = f"{kind} {point or ''}:{attempt.arrival}, epochs of {attempt.epoch_rows}"
         self._judge(root, status, where)
+        if kind == "nothing" and status != ENDED:
+            raise Failure(f"{root}: left alone after {number} rounds, and did not end")
         if status == ENDED:
             self._learn(root, attempt, time.monotonic() - begun)
             self.tally.errors += kind == "error"

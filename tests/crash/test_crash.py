@@ -1,7 +1,7 @@
 """Kind: crash. Jobs that die hundreds of times lose nothing and double nothing; with any safeguard off they do.
 
-``WINDROW_CRASH_ROUNDS`` is the number of rounds in all (default 200); ``python -m tests.crash --help`` runs more of them,
-and with its ``--seed`` the same ones again.
+``WINDROW_CRASH_ROUNDS`` is the number of rounds in all (default 200). ``python -m tests.crash --help`` says how to run
+more of them, and with ``--seed`` the same choices again.
 """
 
 from __future__ import annotations
