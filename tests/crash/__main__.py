@@ -23,17 +23,10 @@ def main() -> int:
         "--mutate",
         metavar="NAME",
         action="append",
-<<<<<<< HEAD
         help="switch a safeguard off; 'list' shows them, 'all' tries them",
     )
     parser.add_argument(
         "--point", metavar="NAME", action="append", default=[], help="die there only; may be given again"
-=======
-        help="switch a safeguard off; 'list' shows them, 'all' goes through them",
-    )
-    parser.add_argument(
-        "--point", metavar="NAME", action="append", default=[], help="die at this point only (may be given again)"
->>>>>>> main
     )
     parser.add_argument("--kind", choices=("point", "error", "kill", "zombie", "producer"), help="die in this way only")
     parser.add_argument("--no-power-cuts", action="store_true")

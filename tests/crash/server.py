@@ -149,14 +149,8 @@ class Server:
                 if self.options.power and self.chance.random() < 0.5:
                     self.tally.power_cuts += 1
                     self.tally.undone += len(disk.cut_power(root / "syncs", life.roots(root)))
-<<<<<<< HEAD
             look = partial(producer.inspect, root, sweep=seed % 4 == 0)
             self._expect(life.fork(look, root / "errors"), root, (ENDED,))
-=======
-            self._expect(
-                life.fork(lambda: producer.inspect(root, sweep=seed % 2 == 0), root / "errors"), root, (ENDED,)
-            )
->>>>>>> main
             problems = (root / "problems").read_text()
             if problems:
                 raise Failure(f"{root}: after {point}:{arrival}: {problems}")
