@@ -54,6 +54,7 @@ for _digit in range(16):
 
 @helper
 def skip_space(p: int, end: int) -> int:
+    """The next address from `p` on that holds no white space, or `end`."""
     while p < end:
         c = byte_at(p, 0)
         if c != 32 and c != 10 and c != 13 and c != 9:

@@ -25,6 +25,7 @@ class Closed:
 
 
 def times_of(batch: pa.RecordBatch) -> Int64s:
+    """Event times, microseconds."""
     times: Int64s = view(batch.column(TIME), np.int64)  # type: ignore[assignment]
     return times
 

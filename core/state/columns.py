@@ -103,6 +103,7 @@ def from_ints(values: Int64s, valid: Bytes | None, type_: pa.DataType) -> pa.Arr
 
 
 def from_floats(values: Float64s, valid: Bytes | None, type_: pa.DataType) -> pa.Array:
+    """A float column; `valid` None: no nulls."""
     made = _array(pa.float64(), values, valid)
     return made if type_ == pa.float64() else made.cast(type_, safe=False)
 

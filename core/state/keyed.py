@@ -286,6 +286,7 @@ def columns_of(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 def table_of(tables: Tables, name: str, operator: str) -> pa.RecordBatch:
+    """A saved table; raises `StateError` when it is not there."""
     if name not in tables:
         raise StateError(f"{operator}: saved state has no table {name!r}; there are: {', '.join(sorted(tables))}")
     return tables[name]

@@ -124,7 +124,7 @@ def cuts(restart: bool = True) -> st.SearchStrategy[Cut]:
     return st.builds(
         Cut,
         shards=st.integers(1, 3),
-        epoch_rows=st.sampled_from([5, 60, 400]),
+        epoch_rows=st.sampled_from([15, 60, 400]),
         batch_rows=st.sampled_from([3, 40, 300]),
         restart_every=st.sampled_from([0, 1, 2, 3]) if restart else st.just(0),
         snapshot_every=st.sampled_from([0, 1, 3]),

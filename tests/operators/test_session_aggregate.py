@@ -22,7 +22,7 @@ from windrow.plan.window import Window
     emit=st.sampled_from(["final", "current"]),
     cut=cuts(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_sessions_are_what_a_recomputation_gives(
     seed: int, gap: int, keys: str, delay: int, parts: int, aggregates: str, emit: str, cut: Cut
 ) -> None:
@@ -42,10 +42,10 @@ def test_sessions_are_what_a_recomputation_gives(
 
 
 @given(seed=st.integers(0, 10**6), cut=cuts(restart=False), every=st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_restart_changes_no_output(seed: int, cut: Cut, every: int) -> None:
     """Law: epoch by epoch, outputs with restarts are those without, rows in the same order."""
-    partitions = [partition(seed, 120, number) for number in range(2)]
+    partitions = [partition(seed, 80, number) for number in range(2)]
     wanted = aggregation(Window("session", gap_us=30))
     plain = run(wanted, partitions, 60, cut)
     cut.restart_every = every

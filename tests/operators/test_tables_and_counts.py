@@ -19,7 +19,7 @@ from windrow.plan.window import Window
     seed=st.integers(0, 10**6), keys=st.sampled_from(["k", "s", "ks", ""]), parts=st.integers(1, 3),
     aggregates=st.sampled_from(sorted(SETS)), timed=st.booleans(), cut=cuts(),
 )  # fmt: skip
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_table_ends_as_what_a_recomputation_gives(
     seed: int, keys: str, parts: int, aggregates: str, timed: bool, cut: Cut
 ) -> None:
@@ -42,7 +42,7 @@ def test_a_table_ends_as_what_a_recomputation_gives(
     seed=st.integers(0, 10**6), keys=st.sampled_from(["k", "ks", ""]), size=st.sampled_from([1, 3, 10]),
     aggregates=st.sampled_from(sorted(SETS)), emit=st.sampled_from(["final", "current"]), cut=cuts(),
 )  # fmt: skip
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_count_windows_are_what_a_recomputation_gives(
     seed: int, keys: str, size: int, aggregates: str, emit: str, cut: Cut
 ) -> None:

@@ -47,18 +47,18 @@ def check_windows(wanted: Aggregation, partitions: list[pa.RecordBatch], delay: 
     emit=st.sampled_from(["final", "current"]),
     cut=cuts(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_windows_are_what_a_recomputation_gives(
     seed: int, window: Window, keys: str, delay: int, parts: int, aggregates: str, emit: str, cut: Cut
 ) -> None:
     """Law: whatever the cut and wherever it restarts, a window holds the rows that were in time, and comes once."""
-    partitions = [partition(seed, 100, number) for number in range(parts)]
+    partitions = [partition(seed, 60, number) for number in range(parts)]
     wanted = aggregation(window, SETS[aggregates if keys else "numbers"], emit, keys)
     check_windows(wanted, partitions, delay, run(wanted, partitions, delay, cut))
 
 
 @given(seed=st.integers(0, 10**6), window=st.sampled_from(WINDOWS), delay=st.sampled_from([0, 60]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_late_rows_are_the_ones_with_no_open_window(seed: int, window: Window, delay: int) -> None:
     """Law: late rows are exactly those that every window was closed for, whatever the cut."""
     part = partition(seed, 200)
@@ -76,12 +76,12 @@ def test_late_rows_are_the_ones_with_no_open_window(seed: int, window: Window, d
     seed=st.integers(0, 10**6), window=st.sampled_from(WINDOWS), emit=st.sampled_from(["final", "current"]),
     aggregates=st.sampled_from(sorted(SETS)), cut=cuts(restart=False), every=st.integers(1, 4),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_restart_changes_no_output(
     seed: int, window: Window, emit: str, aggregates: str, cut: Cut, every: int
 ) -> None:
     """Law: epoch by epoch, outputs with restarts are those without, rows in the same order."""
-    partitions = [partition(seed, 120, number) for number in range(2)]
+    partitions = [partition(seed, 60, number) for number in range(2)]
     wanted = aggregation(window, SETS[aggregates], emit)
     plain = run(wanted, partitions, 60, cut)
     cut.restart_every = every

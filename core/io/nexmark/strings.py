@@ -95,6 +95,7 @@ class Tables:
 
 @lru_cache(maxsize=4)
 def tables(seed: int) -> Tables:
+    """The tables of one seed; the last few seeds are kept."""
     channels = [b"channel-%d" % i for i in range(CHANNELS)]
     return Tables(
         pool=_pool(seed),
