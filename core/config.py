@@ -14,8 +14,8 @@ class Limits:
     trickle in, which trades latency for fewer commits.
     """
 
-    epoch_rows: int = 1_000_000
-    epoch_bytes: int = 256 << 20
+    epoch_rows: int = 2_000_000
+    epoch_bytes: int = 512 << 20
     epoch_ms: int = 1_000
     interval_ms: int = 20
 
