@@ -33,6 +33,7 @@ class OperatorHead:
     """A stateful operator with its shards, and the steps that its results go through."""
 
     name: str
+    door: steps.ExchangeStep
     operator: StatefulOperator
     shards: list[ShardState]
     entry: steps.Step
@@ -167,7 +168,7 @@ class _Builder:
         entry = self._result_entry(node, number, name)
         timelines = [self._timelines[id(mark)] for mark in self._plan.watermarks[id(node)]]
         shards = [operator.shard(shard) for shard in range(self._shards)]
-        self._pipeline.operators.append(OperatorHead(name, operator, shards, entry, timelines))
+        self._pipeline.operators.append(OperatorHead(name, door, operator, shards, entry, timelines))
         return entry
 
     def _result_entry(self, node: nodes.Aggregate, number: int, name: str) -> steps.Step:

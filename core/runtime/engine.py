@@ -12,12 +12,10 @@ A failure anywhere throws the engine away; a new one starts from the last commit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
@@ -38,7 +36,7 @@ from windrow.runtime.memory import keep_freed_memory
 from windrow.runtime.metrics import EpochReport, Tally
 from windrow.runtime.resources import Resources
 from windrow.runtime.snapshots import SnapshotPolicy
-from windrow.runtime.steps import Task
+from windrow.runtime.steps import Task, joined
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
 
 T = TypeVar("T")
@@ -280,6 +278,7 @@ class Engine:
                 read.rows += piece.rejected.num_rows
             if piece.data.num_rows:
                 head.entry.run(_with_origin(piece, head.number, partition) if head.ordered else piece.data, task)
+        self._deal(task)
         return read
 
     def _register_clocks(self, now_us: int) -> None:
@@ -329,7 +328,8 @@ class Engine:
         state = head.shards[shard]
         rows = 0
         with task.tally.timed(f"apply {head.name}"):
-            for piece in _joined([piece for door in doors for piece in door[shard]]):
+            # two workers apply log_to_log in 0.30 s instead of 0.70: what is left runs without the interpreter's lock
+            for piece in joined([piece for door in doors for piece in door[shard]]):
                 rows += piece.num_rows
                 state.process(piece)
         with task.tally.timed(f"advance {head.name}", rows):
@@ -337,7 +337,14 @@ class Engine:
         for batch in emitted:
             if batch.num_rows:
                 head.entry.run(batch, task)
+        self._deal(task)
         return task
+
+    def _deal(self, task: Task) -> None:
+        """The task has run all its rows: what waits goes to the shards."""
+        for operator in self.pipeline.operators:
+            with task.tally.timed(f"exchange {operator.name}"):
+                operator.door.deal(task)
 
     def _close(self, head: OperatorHead, watermark_us: int) -> None:
         """Windows up to here are closed: what still comes for them is late."""
@@ -404,14 +411,3 @@ def _with_origin(piece: Fetched, source: int, partition: int) -> pa.RecordBatch:
     else:
         offsets = piece.offsets.to_numpy(zero_copy_only=False)
     return piece.data.append_column(ORIGIN, pa.array(offsets + origin_of(source * 1_024 + partition, 0)))
-
-
-def _joined(pieces: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The pieces in order, neighbours of one schema as one: a shard's cost for each piece would show.
-
-    A piece is a batch's share for one shard. Joined, two workers apply log_to_log in 0.30 s instead of 0.70, one in
-    0.27 instead of 0.40: most of what is left runs in kernels, without the interpreter's lock.
-    """
-    for _, run in groupby(pieces, key=attrgetter("schema")):
-        same = list(run)
-        yield same[0] if len(same) == 1 else pa.concat_batches(same)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -31,8 +33,19 @@ class Task:
     now_us: int
     to_sinks: dict[int, list[pa.RecordBatch]] = field(default_factory=dict)
     to_shards: dict[int, list[list[pa.RecordBatch]]] = field(default_factory=dict)
+    waiting: dict[int, list[pa.RecordBatch]] = field(default_factory=dict)  # prepared, not dealt to the shards yet
     tally: Tally = field(default_factory=Tally)
     late_rows: int = 0
+
+
+_DEAL_ROWS = 65_536
+
+
+def joined(pieces: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The pieces in order, neighbours of one schema as one batch: what a piece costs would show."""
+    for _, run in groupby(pieces, key=attrgetter("schema")):
+        same = list(run)
+        yield same[0] if len(same) == 1 else pa.concat_batches(same)
 
 
 class Step:
@@ -176,16 +189,28 @@ class ExchangeStep(Step):
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
         prepared = self._operator.prepare(batch)
         if prepared.data is not None and prepared.data.num_rows:
-            doors = task.to_shards.get(self._index)
-            if doors is None:
-                doors = task.to_shards[self._index] = [[] for _ in range(self._shards)]
-            for door, part in zip(doors, split(prepared.data, self._operator.keys, self._shards), strict=True):
-                if part is not None:
-                    door.append(part)
+            waiting = task.waiting.setdefault(self._index, [])
+            waiting.append(prepared.data)
+            if sum(data.num_rows for data in waiting) >= _DEAL_ROWS:
+                self.deal(task)
         if prepared.late is None:
             return None
         task.late_rows += prepared.late.num_rows
         return prepared.late
+
+    def deal(self, task: Task) -> None:
+        """Deal what has been prepared to the shards; called when enough has come together, and at the end of a task.
+
+        Partial aggregates of a batch are few: dealing those of many batches at once saves most of the cost.
+        """
+        waiting = task.waiting.pop(self._index, None)
+        if not waiting:
+            return
+        doors = task.to_shards.setdefault(self._index, [[] for _ in range(self._shards)])
+        for data in joined(waiting):
+            for door, part in zip(doors, split(data, self._operator.keys, self._shards), strict=True):
+                if part is not None:
+                    door.append(part)
 
 
 class SinkStep(Step):
