@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from windrow.progress.ledger import Positions, Ranges
+from windrow.progress.ledger import EpochInput, Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Redo:
 
     epoch: int
     positions: Positions
-    ranges: Ranges
+    planned: EpochInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Complete:
 Start = Fresh | Resume | Redo | Complete
 
 
-def decide_start(epoch: int, positions: Positions, planned: Ranges | None, finished: bool) -> Start:
+def decide_start(epoch: int, positions: Positions, planned: EpochInput | None, finished: bool) -> Start:
     """What a starting job does with what its ledger remembers."""
     if finished:
         return Complete(epoch)

@@ -48,13 +48,26 @@ class EpochCommit:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochInput:
+    """All that the results of an epoch depend on, besides the state before it.
+
+    `last`: it ends the bounded sources, so that everything is emitted; `now_us`: its processing time, by which
+    partitions are idle. A redo of the epoch with the same input gives the same rows.
+    """
+
+    ranges: Ranges
+    last: bool = False
+    now_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """What the ledger knows of a job when it is opened."""
 
     epoch: int = 0  # last committed; 0: the job never committed
     positions: Positions = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
-    planned: Ranges | None = None  # range written ahead for epoch + 1, if any
+    planned: EpochInput | None = None  # written ahead for epoch + 1, if anything was
     owner: int = 0  # grows with every opening of the job
     state: Iterable[StateWrite] = ()  # per operator and shard: its snapshot if any, then the deltas after it, in order
 
@@ -72,7 +85,7 @@ class Ledger(Protocol):
         a `StateError` that says what differs.
         """
 
-    def write_ahead(self, epoch: int, ranges: Ranges) -> None:
+    def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         """Fix the input of `epoch` before any work, for sinks that live outside the ledger."""
 
     def commit(self, commit: EpochCommit) -> None:

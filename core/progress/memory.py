@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.errors import FencedError, InvariantError
-from windrow.progress.ledger import EpochCommit, Positions, Ranges, Recovery, StateWrite, TopicWrite
+from windrow.progress.ledger import EpochCommit, EpochInput, Positions, Recovery, StateWrite, TopicWrite
 from windrow.progress.resume import check_plan
 
 
@@ -17,7 +17,7 @@ class _Job:
     epoch: int = 0
     positions: dict[str, dict[int, int]] = field(default_factory=dict)
     progress: dict[str, Any] = field(default_factory=dict)
-    planned: Ranges | None = None
+    planned: EpochInput | None = None
     plan: Mapping[str, Any] | None = None
     state: dict[tuple[str, int], list[StateWrite]] = field(default_factory=dict)
     outputs: list[TopicWrite] = field(default_factory=list)
@@ -57,10 +57,10 @@ class MemoryLedger:
         state: Iterable[StateWrite] = [write for _, writes in sorted(entry.state.items()) for write in writes]
         return Recovery(entry.epoch, _copied(entry.positions), dict(entry.progress), entry.planned, entry.owner, state)
 
-    def write_ahead(self, epoch: int, ranges: Ranges) -> None:
+    def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         entry = self._owned()
         _check_next(entry.epoch, epoch)
-        entry.planned = {source: dict(parts) for source, parts in ranges.items()}
+        entry.planned = planned
 
     def commit(self, commit: EpochCommit) -> None:
         entry = self._owned()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from windrow.arrow_types import to_arrow_schema
@@ -58,11 +59,12 @@ class Pipeline:
     timelines: dict[str, Timeline] = field(default_factory=dict)  # by a name that is stable between builds
     feeders: dict[str, list[str]] = field(default_factory=dict)  # timeline -> names of the heads whose rows pass it
 
-    def close(self) -> None:
+    def close(self, stack: ExitStack) -> None:
+        """Leave the closing of every connector to `stack`."""
         for head in self.sources:
-            head.source.close()
+            stack.callback(head.source.close)
         for end in self.sinks:
-            end.sink.close()
+            stack.callback(end.sink.close)
 
 
 def build(plan: Physical, shards: int, resources: Resources) -> Pipeline:
@@ -84,7 +86,8 @@ class _Builder:
             for number, node in enumerate(self._plan.order):
                 self._doors[id(node)] = self._add(node, number)
         except BaseException:
-            self._pipeline.close()
+            with ExitStack() as stack:
+                self._pipeline.close(stack)
             raise
         return self._pipeline
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -29,9 +30,9 @@ from windrow.io.base import Fetched, Sink, TopicWrite
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
-from windrow.progress.ledger import EpochCommit, Ledger, Recovery, StateWrite
+from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, Recovery, StateWrite
 from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
-from windrow.runtime.intake import EpochPlan, Intake
+from windrow.runtime.intake import Intake
 from windrow.runtime.memory import keep_freed_memory
 from windrow.runtime.metrics import EpochReport, Tally
 from windrow.runtime.resources import Resources
@@ -97,36 +98,36 @@ class Engine:
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
         self._pipeline = build(self.plan, self._shards, self._resources)
-        self.intake = Intake(self.pipeline.sources, self._limits)
+        self.intake = Intake(self.pipeline.sources, self._limits, self._clock)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
         )
         self.epoch = recovery.epoch
         if isinstance(start, (Resume, Redo)):
-            self.intake.resume(start.positions, start.ranges if isinstance(start, Redo) else None)
+            self.intake.resume(start.positions, start.planned if isinstance(start, Redo) else None)
         self.finished = isinstance(start, Complete)
-        self._restore(recovery)
+        self._restore(recovery, None if isinstance(start, Redo) else self._clock.now_us())
         for end in self._all_sinks():
             end.open(self.job, recovery.epoch, recovery.owner)
         reach("engine.restored")
 
     def close(self) -> None:
         """Let a commit in flight end, stop the threads, close the connectors and the ledger."""
-        self._committer.shutdown(wait=True)
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-        if self._pipeline is not None:
-            self._pipeline.close()
-        if self._dead_letters is not None:
-            self._dead_letters.close()
-        self._ledger.close()
-        self._resources.close()
+        with ExitStack() as stack:  # from the last to the first, each whether or not another one fails
+            stack.callback(self._resources.close)
+            stack.callback(self._ledger.close)
+            if self._dead_letters is not None:
+                stack.callback(self._dead_letters.close)
+            if self._pipeline is not None:
+                self._pipeline.close(stack)
+            if self._pool is not None:
+                stack.callback(self._pool.shutdown)
+            stack.callback(self._committer.shutdown)
 
-    def _restore(self, recovery: Recovery) -> None:
-        now = self._clock.now_us()
+    def _restore(self, recovery: Recovery, heard_us: int | None) -> None:
         for name, saved in recovery.progress.get("timelines", {}).items():
             if name in self.pipeline.timelines:
-                self.pipeline.timelines[name].restore(saved, now)
+                self.pipeline.timelines[name].restore(saved, heard_us)
         saved_state: dict[tuple[str, int], list[StateWrite]] = {}
         for write in recovery.state:
             saved_state.setdefault((write.operator, write.shard), []).append(write)
@@ -180,18 +181,18 @@ class Engine:
         reports, self.reports = self.reports, []
         return reports
 
-    def _run(self, planned: EpochPlan) -> None:
+    def _run(self, planned: EpochInput) -> None:
         begun = time.perf_counter()
         self.intake.began()
         self.epoch += 1
         reach("epoch.planned")
         if any(sink.guarantee != "exactly-once" for sink in self._all_sinks()):
             self.drain()  # the ledger is used by one thread at a time
-            self._ledger.write_ahead(self.epoch, planned.ranges)
+            self._ledger.write_ahead(self.epoch, planned)
             reach("epoch.written_ahead")
         tasks, rejected, rows, size = self._read(planned)
         reach("epoch.read")
-        sink_rows, tasks = self._apply(tasks, planned.last)
+        sink_rows, tasks = self._apply(tasks, planned)
         reach("epoch.applied")
         state = self._take_state()
         reach("epoch.state_taken")
@@ -246,8 +247,8 @@ class Engine:
 
     # -- read and apply ------------------------------------------------------------------------------------------
 
-    def _read(self, planned: EpochPlan) -> tuple[list[Task], list[pa.RecordBatch], int, int]:
-        now = self._clock.now_us()
+    def _read(self, planned: EpochInput) -> tuple[list[Task], list[pa.RecordBatch], int, int]:
+        now = planned.now_us
         self._register_clocks(now)
         work = [
             (head, partition, start, end)
@@ -294,7 +295,7 @@ class Engine:
                     for shard in range(self._shards):
                         timeline.clock(f"{operator.name}/{shard}", now_us)
 
-    def _mark_ended(self, planned: EpochPlan) -> None:
+    def _mark_ended(self, planned: EpochInput) -> None:
         for (name, partition), facts in self.intake.facts(planned.ranges).items():
             if facts.bounded and facts.at_end:
                 for timeline in self.pipeline.timelines.values():
@@ -302,15 +303,15 @@ class Engine:
                     if clock is not None:
                         clock.ended = True
 
-    def _apply(self, tasks: list[Task], last: bool) -> tuple[list[list[pa.RecordBatch]], list[Task]]:
-        now = self._clock.now_us()
+    def _apply(self, tasks: list[Task], planned: EpochInput) -> tuple[list[list[pa.RecordBatch]], list[Task]]:
+        now, last = planned.now_us, planned.last
         every = list(tasks)
         for index, head in enumerate(self.pipeline.operators):
             for timeline in self.pipeline.timelines.values():
                 timeline.settle(now, last)
             watermark = self._watermark_of(head, last)
             doors = [task.to_shards[index] for task in every if index in task.to_shards]
-            made = self._each(partial(self._apply_shard, head, doors, watermark), range(self._shards))
+            made = self._each(partial(self._apply_shard, head, doors, watermark, now), range(self._shards))
             self._close(head, watermark)
             every += made
         for timeline in self.pipeline.timelines.values():
@@ -322,9 +323,9 @@ class Engine:
         return rows, every
 
     def _apply_shard(
-        self, head: OperatorHead, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int, shard: int
+        self, head: OperatorHead, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int, now_us: int, shard: int
     ) -> Task:
-        task = Task(f"{head.name}/{shard}", self._clock.now_us())
+        task = Task(f"{head.name}/{shard}", now_us)
         state = head.shards[shard]
         rows = 0
         with task.tally.timed(f"apply {head.name}"):
@@ -390,7 +391,7 @@ class Engine:
         for timeline in self.pipeline.timelines.values():
             timeline.settle(now, False)
         if any(self._watermark_of(head, False) > self._closed_us[head.name] for head in self.pipeline.operators):
-            self._run(EpochPlan({}, False))
+            self._run(EpochInput({}, False, now))
             return True
         return False
 

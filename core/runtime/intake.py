@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from windrow.clock import Clock
 from windrow.config import Limits
 from windrow.progress.decide import PartitionFacts, decide_next
-from windrow.progress.ledger import Positions, Ranges
+from windrow.progress.ledger import EpochInput, Positions, Ranges
 from windrow.runtime.build import SourceHead
 from windrow.runtime.pace import Pace
-
-
-@dataclass(frozen=True, slots=True)
-class EpochPlan:
-    """The input of an epoch, and whether it is the last one there will be."""
-
-    ranges: dict[str, dict[int, tuple[int, int]]]
-    last: bool
 
 
 class Intake:
     """The sources of a job and how far each partition has been read."""
 
-    def __init__(self, heads: Sequence[SourceHead], limits: Limits) -> None:
+    def __init__(self, heads: Sequence[SourceHead], limits: Limits, clock: Clock) -> None:
         self._heads = heads
+        self._clock = clock
         self._pace = Pace(limits)
-        self._redo: Ranges | None = None
+        self._redo: EpochInput | None = None
         self._positions: dict[str, dict[int, int]] = {}
 
-    def resume(self, positions: Positions, redo: Ranges | None) -> None:
+    def resume(self, positions: Positions, redo: EpochInput | None) -> None:
         """Go on from committed `positions`; `redo` is the next epoch's input when it was fixed before a crash."""
         self._positions = {name: dict(offsets) for name, offsets in positions.items()}
         self._redo = redo
@@ -40,21 +33,20 @@ class Intake:
         """A copy of the next offsets to read."""
         return {name: dict(offsets) for name, offsets in self._positions.items()}
 
-    def plan(self, wait_s: float) -> EpochPlan | None:
+    def plan(self, wait_s: float) -> EpochInput | None:
         """The next epoch's input; None when nothing came within `wait_s`."""
         if self._redo is not None:
-            ranges = {name: dict(parts) for name, parts in self._redo.items()}
-            self._redo = None
-            return EpochPlan(ranges, decide_next(self.facts(ranges), self._bounded()) == "last")
+            redo, self._redo = self._redo, None
+            return redo
         deadline = time.monotonic() + wait_s
         while True:
             ranges = self._offer()
             decision = decide_next(self.facts(ranges), self._bounded())
             if decision == "last" or (decision == "run" and not self._pace.hold(_offsets(ranges))):
-                return EpochPlan(ranges, decision == "last")
+                return EpochInput(ranges, decision == "last", self._clock.now_us())
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                return EpochPlan(ranges, False) if decision == "run" else None
+                return EpochInput(ranges, False, self._clock.now_us()) if decision == "run" else None
             if decision == "wait":
                 self.wait(remaining)
             else:
@@ -64,7 +56,7 @@ class Intake:
         """An epoch starts."""
         self._pace.begin()
 
-    def took(self, plan: EpochPlan, rows: int, seconds: float) -> None:
+    def took(self, plan: EpochInput, rows: int, seconds: float) -> None:
         """The epoch's input has been read and applied; it had so many rows and took so long."""
         for name, parts in plan.ranges.items():
             self._positions.setdefault(name, {}).update({part: end for part, (_, end) in parts.items()})

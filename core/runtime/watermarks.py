@@ -46,8 +46,18 @@ class Timeline:
         return PartitionTime(reached, idle)
 
     def save(self) -> dict[str, Any]:
-        return {"watermark_us": self.watermark_us, "highest_us": {k: c.highest_us for k, c in self.clocks.items()}}
+        """What a restart needs to know; JSON."""
+        return {
+            "watermark_us": self.watermark_us,
+            "highest_us": {k: c.highest_us for k, c in self.clocks.items()},
+            "seen_us": {k: c.seen_us for k, c in self.clocks.items()},
+        }
 
-    def restore(self, saved: Mapping[str, Any], now_us: int) -> None:
+    def restore(self, saved: Mapping[str, Any], now_us: int | None) -> None:
+        """Be as `save` said. With `now_us`, every partition counts as just heard of: while the job was down, nobody
+        listened. Without (a redo), idleness goes on as it was."""
         self.watermark_us = saved["watermark_us"]
-        self.clocks = {k: PartitionClock(highest, now_us) for k, highest in saved["highest_us"].items()}
+        self.clocks = {
+            k: PartitionClock(highest, saved["seen_us"][k] if now_us is None else now_us)
+            for k, highest in saved["highest_us"].items()
+        }

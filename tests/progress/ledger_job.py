@@ -21,7 +21,7 @@ from windrow.io.log.log import Log
 from windrow.io.log.sink import LogSink
 from windrow.io.log.source import LogSource
 from windrow.progress import faults
-from windrow.progress.ledger import EpochCommit, StateWrite
+from windrow.progress.ledger import EpochCommit, EpochInput, StateWrite
 
 PARTITIONS = 2
 NUMBERS = 60  # in all
@@ -78,9 +78,9 @@ def run(path: Path, elsewhere: Path | None = None) -> None:
         starts = {p: positions.get(p, source.start_offset(p)) for p in source.partitions()}
         ranges = {p: (at, source.plan(p, at, EPOCH_ROWS, 1 << 20)) for p, at in starts.items()}
         if redo is not None:
-            ranges, redo = dict(redo["in"]), None
+            ranges, redo = dict(redo.ranges["in"]), None
         if other is not None:
-            ledger.write_ahead(epoch, {"in": ranges})
+            ledger.write_ahead(epoch, EpochInput({"in": ranges}))
         commit_epoch(ledger, sink, source, epoch, ranges, sums)
         positions = {p: end for p, (_, end) in ranges.items()}
     sink.close()

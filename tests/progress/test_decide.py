@@ -16,10 +16,11 @@ from windrow.progress.decide import (
     decide_next,
     decide_start,
 )
+from windrow.progress.ledger import EpochInput
 from windrow.units import BEFORE_TIME_US
 
 AT = {"bids": {0: 5, 1: 9}}
-PLANNED = {"bids": {0: (5, 8), 1: (9, 9)}}
+PLANNED = EpochInput({"bids": {0: (5, 8), 1: (9, 9)}}, False, 7)
 
 
 def test_where_a_job_starts() -> None:
@@ -28,7 +29,7 @@ def test_where_a_job_starts() -> None:
     assert decide_start(3, AT, None, False) == Resume(3, AT)
     assert decide_start(3, AT, PLANNED, False) == Redo(3, AT, PLANNED)
     assert decide_start(0, {}, PLANNED, False) == Redo(0, {}, PLANNED)
-    assert decide_start(0, {}, {}, False) == Redo(0, {}, {})  # an epoch without input is an epoch too
+    assert decide_start(0, {}, EpochInput({}), False) == Redo(0, {}, EpochInput({}))  # no input: an epoch too
     assert decide_start(3, AT, PLANNED, True) == Complete(3)
 
 

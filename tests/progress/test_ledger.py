@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from windrow.errors import CorruptionError, FencedError, InvariantError, LogError, StateError
 from windrow.io.log.ledger import LogLedger
 from windrow.io.log.log import Log
-from windrow.progress.ledger import EpochCommit, Ledger, StateWrite, TopicWrite
+from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, StateWrite, TopicWrite
 from windrow.progress.memory import MemoryLedger
 
 PLAN = {"fingerprint": "1", "operators": {"window": "tumbling(10s) count", "top": "top 3"}}
@@ -73,9 +73,9 @@ def test_write_ahead(owners: Callable[[], Ledger]) -> None:
     """Law: a range written ahead is there until its epoch is committed."""
     ledger = owners()
     ledger.open("job", PLAN)
-    ledger.write_ahead(1, {"a": {0: (0, 5), 12: (3, 3)}})
+    ledger.write_ahead(1, EpochInput({"a": {0: (0, 5), 12: (3, 3)}}, True, 7))
     ledger = owners()
-    assert ledger.open("job", PLAN).planned == {"a": {0: (0, 5), 12: (3, 3)}}
+    assert ledger.open("job", PLAN).planned == EpochInput({"a": {0: (0, 5), 12: (3, 3)}}, True, 7)
     ledger.commit(EpochCommit(1, {"a": {0: 5}}, {}))
     assert owners().open("job", PLAN).planned is None
 
@@ -91,7 +91,7 @@ def test_epochs_come_in_order(owners: Callable[[], Ledger]) -> None:
         with pytest.raises(InvariantError, match=f"epoch {epoch} was given to the ledger after epoch 1"):
             ledger.commit(EpochCommit(epoch, {}, {}))
         with pytest.raises(InvariantError, match=f"epoch {epoch} was given"):
-            ledger.write_ahead(epoch, {})
+            ledger.write_ahead(epoch, EpochInput({}))
     assert owners().open("job", PLAN).epoch == 1
 
 
@@ -104,7 +104,7 @@ def test_the_second_owner_fences_the_first(owners: Callable[[], Ledger]) -> None
     with pytest.raises(FencedError, match=r"'job'.* was taken over"):
         first.commit(EpochCommit(2, {"a": {0: 99}}, {}, [write("window", 0, "snapshot", 99)]))
     with pytest.raises(FencedError):
-        first.write_ahead(2, {})
+        first.write_ahead(2, EpochInput({}))
     second.commit(EpochCommit(2, {"a": {0: 2}}, {}))
     found = owners().open("job", PLAN)
     assert (found.epoch, found.positions, list(found.state)) == (2, {"a": {0: 2}}, [])

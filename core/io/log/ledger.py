@@ -18,7 +18,7 @@ from windrow.io.log.maps import damaged
 from windrow.io.log.records import STATE_COLUMNS, JobRow, StateRow, job_crc, read_job, read_positions, state_crc
 from windrow.io.log.sharing import shared
 from windrow.progress.faults import reach
-from windrow.progress.ledger import EpochCommit, Ranges, Recovery, StateWrite
+from windrow.progress.ledger import EpochCommit, EpochInput, Recovery, StateWrite
 from windrow.progress.resume import check_plan
 
 
@@ -64,21 +64,19 @@ class LogLedger:
                 f"job {job!r} in {self.log.path}: what the ledger says of epoch {row.epoch} is damaged"
             )
         self._epoch, self._saved_plan = row.epoch, row.plan is not None
-        planned = _ranges(json.loads(row.planned)) if row.planned else None
+        planned = _input(json.loads(row.planned)) if row.planned else None
         return Recovery(
             row.epoch, self._nested(), json.loads(row.progress), planned, self._owner, SavedState(self.log, job, state)
         )
 
-    def write_ahead(self, epoch: int, ranges: Ranges) -> None:
+    def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         self._check_next(epoch)
-        planned = json.dumps(
-            {name: {str(number): list(range_) for number, range_ in parts.items()} for name, parts in ranges.items()}
-        )
+        text = _input_text(planned)
         reach("ledger.ahead")
         with self.log.store.transaction() as transaction:
             row = self._check_owner(transaction)
-            crc = job_crc(row.epoch, row.progress, planned, self._positions)
-            transaction.execute("UPDATE jobs SET planned = ?, crc = ? WHERE id = ?", (planned, crc, self._id))
+            crc = job_crc(row.epoch, row.progress, text, self._positions)
+            transaction.execute("UPDATE jobs SET planned = ?, crc = ? WHERE id = ?", (text, crc, self._id))
 
     def commit(self, commit: EpochCommit) -> None:
         self._check_next(commit.epoch)
@@ -214,10 +212,17 @@ def _take_over(transaction: sqlite3.Connection, job: str, now_us: int) -> tuple[
     return int(row[0]), int(row[1])
 
 
-def _ranges(planned: Mapping[str, Mapping[str, list[int]]]) -> Ranges:
-    return {
-        name: {int(number): (start, end) for number, (start, end) in parts.items()} for name, parts in planned.items()
+def _input_text(planned: EpochInput) -> str:
+    ranges = {name: {str(n): list(range_) for n, range_ in parts.items()} for name, parts in planned.ranges.items()}
+    return json.dumps({"ranges": ranges, "last": planned.last, "now_us": planned.now_us})
+
+
+def _input(saved: Mapping[str, Any]) -> EpochInput:
+    ranges = {
+        name: {int(number): (start, end) for number, (start, end) in parts.items()}
+        for name, parts in saved["ranges"].items()
     }
+    return EpochInput(ranges, saved["last"], saved["now_us"])
 
 
 def _state_row(epoch: int, write: StateWrite, file: int, position: int, length: int, crc: int) -> StateRow:
