@@ -224,10 +224,8 @@ def log_to_log_long(scale: float) -> list[Measured]:
                 rss.append(_rss_mb())
         tenth = max(len(costs) // 10, 1)
         extra = {
-            "ns_per_event_first_tenth": round(median(costs[:tenth]), 1),
-            "ns_per_event_last_tenth": round(median(costs[-tenth:]), 1),
-            "rss_mb_after_first_tenth": rss[tenth - 1],
-            "rss_mb_at_end": rss[-1],
+            "ns_per_event_by_tenth": [round(median(costs[at : at + tenth])) for at in range(0, len(costs), tenth)],
+            "rss_mb_by_tenth": [rss[min(at + tenth, len(rss)) - 1] for at in range(0, len(rss), tenth)],
         }
         return [Measured(bids, size, seconds, checksum(path, "out"), extra=extra)]
 
