@@ -31,6 +31,7 @@ def write_log(
     key: str | None,
     format: Literal["arrow", "json"],
     partitions: int,
+    name: str | None,
 ) -> Job:
     """See `Stream.write_log`."""
     if format not in ("arrow", "json"):
@@ -57,10 +58,10 @@ def write_log(
             in_ledger=resources.is_ledger(path),
         )
 
-    return _job(stream, topic, f"log topic {topic!r} as {format}", make, log_path=path)
+    return _job(stream, name or topic, f"log topic {topic!r} as {format}", make, log_path=path)
 
 
-def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "json", "ipc"]) -> Job:
+def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "json", "ipc"], name: str | None) -> Job:
     """See `Stream.write_parquet` and its siblings."""
     path = Path(folder)
 
@@ -70,10 +71,10 @@ def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "js
         makers = {"parquet": sinks.ParquetSink, "json": sinks.JsonSink, "ipc": sinks.IpcSink}
         return makers[kind](path, schema=schema)
 
-    return _job(stream, path.name, f"{kind} files in {path}", make)
+    return _job(stream, name or path.name, f"{kind} files in {path}", make)
 
 
-def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], None]) -> Job:
+def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], None], name: str | None) -> Job:
     """See `Stream.for_each_batch`."""
 
     def make(resources: Resources, schema: pa.Schema) -> Sink:
@@ -81,8 +82,8 @@ def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], Non
 
         return CallbackSink(function)
 
-    name = getattr(function, "__name__", "function")
-    return _job(stream, name, f"function {name}", make, guarantee="at-least-once")
+    label = name or str(getattr(function, "__name__", "function"))
+    return _job(stream, label, f"function {label}", make, guarantee="at-least-once")
 
 
 def collect(stream: Stream, **options: Any) -> pa.Table:

@@ -154,31 +154,36 @@ class Stream:
         key: str | None = None,
         format: Literal["arrow", "json"] = "arrow",
         partitions: int = 1,
+        name: str | None = None,
     ) -> Job:
-        """Append the rows to a topic of an embedded log, in the commit of the epoch that made them."""
+        """Append the rows to a topic of an embedded log, in the commit of the epoch that made them.
+
+        `key` chooses the partition (of a topic that is made with `partitions`), and is the key of JSON events. `name`
+        is what the sink is called, here and in its siblings; a job's sinks have different ones (default: the topic).
+        """
         from windrow.api import sinks
 
-        return sinks.write_log(self, log, topic, key=key, format=format, partitions=partitions)
+        return sinks.write_log(self, log, topic, key=key, format=format, partitions=partitions, name=name)
 
-    def write_parquet(self, folder: str | Path) -> Job:
+    def write_parquet(self, folder: str | Path, *, name: str | None = None) -> Job:
         """Write Parquet files into a folder; a file appears when its epoch is committed."""
         from windrow.api import sinks
 
-        return sinks.write_files(self, folder, "parquet")
+        return sinks.write_files(self, folder, "parquet", name)
 
-    def write_json(self, folder: str | Path) -> Job:
+    def write_json(self, folder: str | Path, *, name: str | None = None) -> Job:
         """Write newline-delimited JSON files into a folder; a file appears when its epoch is committed."""
         from windrow.api import sinks
 
-        return sinks.write_files(self, folder, "json")
+        return sinks.write_files(self, folder, "json", name)
 
-    def write_ipc(self, folder: str | Path) -> Job:
+    def write_ipc(self, folder: str | Path, *, name: str | None = None) -> Job:
         """Write Arrow IPC files into a folder; a file appears when its epoch is committed."""
         from windrow.api import sinks
 
-        return sinks.write_files(self, folder, "ipc")
+        return sinks.write_files(self, folder, "ipc", name)
 
-    def for_each_batch(self, function: Callable[[pa.RecordBatch, int], None]) -> Job:
+    def for_each_batch(self, function: Callable[[pa.RecordBatch, int], None], *, name: str | None = None) -> Job:
         """Call ``function(batch, epoch)`` for every epoch's rows.
 
         At least once: after a crash the last epoch is repeated with the same rows and the same number, by which the
@@ -186,7 +191,7 @@ class Stream:
         """
         from windrow.api import sinks
 
-        return sinks.for_each_batch(self, function)
+        return sinks.for_each_batch(self, function, name)
 
     # -- run and look --------------------------------------------------------------------------------------------
 

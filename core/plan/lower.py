@@ -36,6 +36,10 @@ def needed_columns(order: tuple[nodes.Node, ...], consumers: dict[int, list[node
         wanted: set[str] = set()
         for consumer in consumers.get(id(node), ()):
             wanted |= _reads(consumer, needed[id(consumer)])
+            # an aggregate hands rows that come too late on as it got them: what is read of those, it has to get
+            for below in consumers.get(id(consumer), ()) if isinstance(consumer, nodes.Aggregate) else ():
+                if isinstance(below, nodes.Late):
+                    wanted |= set(needed[id(below)])
         if not consumers.get(id(node)):
             wanted = set(node.schema.names)
         kept = tuple(name for name in node.schema.names if name in wanted)
@@ -58,8 +62,10 @@ def _reads(node: nodes.Node, output: tuple[str, ...]) -> set[str]:
             return {*output, node.column}
         case nodes.Aggregate():
             return _aggregate_reads(node)
-        case nodes.Union() | nodes.Late():
+        case nodes.Union():
             return set(output)
+        case nodes.Late():
+            return set()
         case _:
             return set(node.inputs[0].schema.names)
 
