@@ -110,6 +110,24 @@ def test_the_second_owner_fences_the_first(owners: Callable[[], Ledger]) -> None
     assert (found.epoch, found.positions, list(found.state)) == (2, {"a": {0: 2}}, [])
 
 
+def test_an_owner_that_was_replaced_while_it_restores_is_fenced(tmp_path: Path) -> None:
+    """Crash: the files of the state it was told of may be gone by then, which is no damage."""
+    first = LogLedger(tmp_path / "log")
+    first.open("job", PLAN)
+    first.commit(EpochCommit(1, {}, {}, [write("window", 0, "snapshot", 1)]))
+    first.close()
+    slow = Log(tmp_path / "log", create=False)
+    state = LogLedger(slow).open("job", PLAN).state
+    with Log(tmp_path / "log", create=False, segment_bytes=1) as log:
+        second = LogLedger(log)
+        second.open("job", PLAN)
+        for epoch in (2, 3):
+            second.commit(EpochCommit(epoch, {}, {}, [write("window", 0, "snapshot", epoch)]))
+        with pytest.raises(FencedError, match="was taken over"):
+            list(state)
+    slow.close()
+
+
 def test_state_of_another_plan_is_refused(owners: Callable[[], Ledger]) -> None:
     """Law: the message lists the operators of both; the plan counts from the first commit."""
     other = {"fingerprint": "2", "operators": {"window": "tumbling(20s) count", "sessions": "session(5s)"}}

@@ -66,7 +66,7 @@ class LogLedger:
         self._epoch, self._saved_plan = row.epoch, row.plan is not None
         planned = _input(json.loads(row.planned)) if row.planned else None
         return Recovery(
-            row.epoch, self._nested(), json.loads(row.progress), planned, self._owner, SavedState(self.log, job, state)
+            row.epoch, self._nested(), json.loads(row.progress), planned, self._owner, SavedState(self, job, state)
         )
 
     def write_ahead(self, epoch: int, planned: EpochInput) -> None:
@@ -106,6 +106,11 @@ class LogLedger:
             raise InvariantError("the ledger is not open")
         if epoch != self._epoch + 1:
             raise InvariantError(f"epoch {epoch} was given to the ledger after epoch {self._epoch}")
+
+    def check_owner(self) -> None:
+        """Raises `FencedError` when another process has taken the job over."""
+        with self.log.store.reading() as connection:
+            self._check_owner(connection)
 
     def _check_owner(self, transaction: sqlite3.Connection) -> JobRow:
         row = read_job(transaction, self._job)
@@ -169,15 +174,21 @@ class LogLedger:
 class SavedState:
     """The state of a job as it was at the last commit, read piece by piece each time it is iterated."""
 
-    def __init__(self, log: Log, job: str, rows: list[StateRow]) -> None:
-        self._log = log
+    def __init__(self, ledger: LogLedger, job: str, rows: list[StateRow]) -> None:
+        self._ledger = ledger
+        self._log = ledger.log
         self._job = job
         self._rows = rows
 
     def __iter__(self) -> Iterator[StateWrite]:
         for row in self._rows:
             reach("ledger.restore")
-            yield self._read(row)
+            try:
+                write = self._read(row)
+            except LogError:
+                self._ledger.check_owner()  # another owner's snapshot replaces the state that this one was told of
+                raise
+            yield write
 
     def __len__(self) -> int:
         return len(self._rows)
