@@ -22,7 +22,7 @@ from tests.crash import disk
 from tests.crash.events import Expected, Model
 from tests.crash.mutations import MUTATIONS
 from tests.crash.pipeline import Recorder, lay_input, make_job
-from tests.crash.verify import COLUMNS, read_topic, verify
+from tests.crash.verify import COLUMNS, open_made, read_topic, verify
 from windrow.progress import faults
 
 ENDED, FAILED, FENCED, CRASHED = 0, 1, 3, 137
@@ -133,8 +133,9 @@ def read_along(root: Path, model: Model) -> int:
     while not problems:
         stopping = (root / "stop").exists()
         for name in ("main", "other"):
-            if (root / name / "log.db").exists():
-                problems += _poll(root, name, want, seen, full=stopping or polls % 16 == 0)
+            log = open_made(root / name, read_only=True)
+            if log is not None:
+                problems += _poll(log, name, want, seen, full=stopping or polls % 16 == 0)
         polls += 1
         if stopping:
             break
@@ -144,10 +145,10 @@ def read_along(root: Path, model: Model) -> int:
 
 
 def _poll(
-    root: Path, name: str, want: Expected, seen: dict[tuple[str, str], list[dict[str, Any]]], *, full: bool
+    log: wr.Log, name: str, want: Expected, seen: dict[tuple[str, str], list[dict[str, Any]]], *, full: bool
 ) -> list[str]:
     problems = []
-    with wr.Log(root / name, create=False, read_only=True) as log:
+    with log:
         for info in log.topics():
             if info.name not in COLUMNS:
                 continue

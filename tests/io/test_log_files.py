@@ -402,3 +402,16 @@ def test_open_files_do_not_grow(path: Path) -> None:
         ours = [link for link in Path("/proc/self/fd").iterdir() if str(path) in os.path.realpath(link)]
         assert len(ours) < 16
         assert Path("/proc/self/maps").read_text().count(str(path / "data")) < 12
+
+
+def test_a_log_whose_maker_died_is_none_and_can_be_made(path: Path) -> None:
+    """Crash: what a process leaves that dies before the tables are there is said to be no log, and becomes one."""
+    (path / "data").mkdir(parents=True)
+    connection = sqlite3.connect(path / DATABASE)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    with pytest.raises(LogError, match=r"no log at .* its maker died"):
+        Log(path, create=False)
+    with Log(path) as log:
+        log.create_topic("t")
+        assert [info.name for info in log.topics()] == ["t"]

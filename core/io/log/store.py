@@ -177,6 +177,8 @@ class Store:
         if application == 0:
             self._wait_for_maker()
             (application,) = self._reading.execute("PRAGMA application_id").fetchone()
+        if application == 0 and self._is_blank():
+            raise LogError(f"no log at {self.root}: its maker died before it was made; opening it to write makes it")
         if application != APPLICATION_ID:
             raise LogError(f"{self.root / DATABASE} is a SQLite database but not a windrow log")
         (version,) = self._reading.execute("PRAGMA user_version").fetchone()
