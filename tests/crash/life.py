@@ -6,6 +6,7 @@ or Arrow has started there, and no SQLite file is open, so that a child is as go
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -95,12 +96,14 @@ def attempt(a: Attempt) -> int:
     if a.mutation:
         MUTATIONS[a.mutation].apply()
     recorder = Recorder(a.root / "calls", a.number)
-    with make_job(a.root, workers=a.workers, epoch_rows=a.epoch_rows, record=recorder.record) as job:
-        try:
-            progress = job.run()
-        except Injected:
-            recorder.attempt += 500
-            progress = job.run()
+    job = make_job(a.root, workers=a.workers, epoch_rows=a.epoch_rows, record=recorder.record)
+    try:
+        progress = job.run()
+    except Injected:
+        recorder.attempt += 500
+        progress = job.run()
+    with contextlib.suppress(Injected):  # closing reaches points too, when everything is committed
+        job.close()
     (a.root / f"reached.{a.number}").write_text(json.dumps([progress.epoch, counts]))
     return ENDED
 
