@@ -4,10 +4,14 @@ In the process that will die, `watch` notes every fsync: how long the file was, 
 the death `cut_power` makes the strictest state of it: files end where they were last synced, and names that came
 after the last sync of their folder are gone (a renamed file has its old name again). SQLite does its own syncing and is
 taken at its word.
+
+Files are told apart by their inode numbers, which file systems give to new files again: so every file that a note
+speaks of is held by one more link, in a folder beside the journal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,10 +24,11 @@ _REAL_FSYNC, _REAL_FDATASYNC = os.fsync, os.fdatasync
 def watch(journal: Path) -> None:
     """Note every sync of this process from now on."""
     file = os.open(journal, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+    held = _holder(journal)
 
     def noting(real: Callable[[int], None]) -> Callable[[int], None]:
         def sync(descriptor: int) -> None:
-            note = _note(descriptor)  # before the call: what is written meanwhile need not be part of it
+            note = _note(descriptor, held)  # before the call: what is written meanwhile need not be part of it
             real(descriptor)
             os.write(file, note)
 
@@ -35,10 +40,11 @@ def watch(journal: Path) -> None:
 
 def note_all(journal: Path, roots: list[Path]) -> None:
     """Everything that lies in `roots` now is durable."""
+    held = _holder(journal)
     with journal.open("ab") as file:
         for path in _walk(roots):
             descriptor = os.open(path, os.O_RDONLY)
-            file.write(_note(descriptor))
+            file.write(_note(descriptor, held))
             os.close(descriptor)
 
 
@@ -103,11 +109,28 @@ def _is_sqlite(path: Path) -> bool:
     return path.name.startswith("log.db") or path.name == "writers" or path.parent.name == "writers"
 
 
-def _note(descriptor: int) -> bytes:
+def _holder(journal: Path) -> Path:
+    held = journal.with_name("held")
+    held.mkdir(exist_ok=True)
+    return held
+
+
+def _note(descriptor: int, held: Path) -> bytes:
     path = Path(f"/proc/self/fd/{descriptor}").readlink()
     if path.is_dir():
         names = {entry.name: entry.inode() for entry in os.scandir(path)}
+        for name, inode in names.items():
+            _hold(path / name, inode, held)
         note: dict[str, object] = {"folder": os.fstat(descriptor).st_ino, "names": names}
     else:
-        note = {"file": os.fstat(descriptor).st_ino, "length": os.fstat(descriptor).st_size}
+        inode = os.fstat(descriptor).st_ino
+        _hold(path, inode, held)
+        note = {"file": inode, "length": os.fstat(descriptor).st_size}
     return (json.dumps(note) + "\n").encode()
+
+
+def _hold(path: Path, inode: int, held: Path) -> None:
+    """Keep the inode number from being given to another file."""
+    if not _is_sqlite(path) and not path.is_dir():
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            os.link(path, held / str(inode))
