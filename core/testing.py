@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -26,9 +26,6 @@ from windrow.clock import ManualClock
 from windrow.io.memory import MemorySink, MemorySource
 from windrow.plan.nodes import SinkNode
 from windrow.progress.faults import At, crash, installed
-
-if TYPE_CHECKING:
-    from windrow.runtime.resources import Resources
 
 __all__ = ["At", "Driver", "Feed", "ManualClock", "crash", "installed"]
 
@@ -63,7 +60,7 @@ class Driver:
         self.clock = clock or ManualClock()
         self._sink = MemorySink()
 
-        def make(resources: Resources, schema: pa.Schema) -> MemorySink:
+        def make(schema: pa.Schema, in_ledger: bool) -> MemorySink:
             self._sink = MemorySink(schema=schema)
             return self._sink
 

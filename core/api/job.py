@@ -21,7 +21,6 @@ from windrow.plan.lower import lower
 from windrow.progress.ledger import Ledger
 from windrow.runtime.engine import Engine
 from windrow.runtime.metrics import Count, EpochReport, Progress
-from windrow.runtime.resources import Resources
 
 if TYPE_CHECKING:
     from windrow.io.base import Sink
@@ -173,17 +172,15 @@ class Job:
     def _open(self) -> Engine:
         if self._engine is None:
             settings = self._settings
-            resources = Resources(self._ledger_path())
             engine = Engine(
                 self.plan,
-                self._make_ledger(resources),
-                resources,
+                self._make_ledger(),
                 job=self.name,
                 shards=settings.shards,
                 workers=settings.workers,
                 limits=settings.limits,
                 clock=settings.clock,
-                dead_letters=self._dead_letter_sink(resources),
+                dead_letters=self._dead_letter_sink(),
             )
             try:
                 engine.open()
@@ -203,7 +200,7 @@ class Job:
             self.close()
             raise
 
-    def _make_ledger(self, resources: Resources) -> Ledger:
+    def _make_ledger(self) -> Ledger:
         path = self._ledger_path()
         if path is None:
             from windrow.progress.memory import MemoryLedger
@@ -211,7 +208,7 @@ class Job:
             return MemoryLedger(durable=False)
         from windrow.io.log.ledger import LogLedger
 
-        return LogLedger(resources.log(path))
+        return LogLedger(path)
 
     def _ledger_path(self) -> str | None:
         """Where progress is kept: as told, else the log that is written to, else the log that is read from."""
@@ -221,7 +218,7 @@ class Job:
         read = [source.log_path for source in self.plan.sources if source.log_path]
         return next(iter([*written, *read]), None)
 
-    def _dead_letter_sink(self, resources: Resources) -> Sink | None:
+    def _dead_letter_sink(self) -> Sink | None:
         topics = sorted({source.dead_letter for source in self.plan.sources if source.dead_letter})
         if not topics:
             return None
@@ -230,7 +227,7 @@ class Job:
             raise PlanError("dead letters need a job with an embedded log as its ledger, and one topic for all sources")
         from windrow.api.sinks import dead_letter_sink
 
-        return dead_letter_sink(resources.log(path), topics[0])
+        return dead_letter_sink(path, topics[0])
 
     def _report(self, engine: Engine, on_progress: Callable[[Progress], None] | None, *, idle: bool) -> None:
         reports = engine.take_reports()

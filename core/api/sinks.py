@@ -13,14 +13,13 @@ from windrow.errors import PlanError
 from windrow.expressions import latest_by_key
 from windrow.io.base import REJECTED, Sink
 from windrow.plan import nodes
-from windrow.runtime.resources import Resources
 
 if TYPE_CHECKING:
     from windrow.api.stream import Stream
     from windrow.io.log.log import Log
     from windrow.io.memory import MemorySink
 
-SinkMaker = Callable[[Resources, pa.Schema], Sink]
+SinkMaker = Callable[[pa.Schema, bool], Sink]
 
 
 def write_log(
@@ -40,7 +39,7 @@ def write_log(
         stream._require("write_log", (key,))
     path = str(getattr(log, "path", log))
 
-    def make(resources: Resources, schema: pa.Schema) -> Sink:
+    def make(schema: pa.Schema, in_ledger: bool) -> Sink:
         from windrow.io.log.sink import LogSink
 
         encoder = None
@@ -49,13 +48,13 @@ def write_log(
 
             encoder = JsonEncoder(schema).encode
         return LogSink(
-            resources.log(path),
+            path,
             topic,
             schema=schema,
             key=key,
             encoder=encoder,
             partitions=partitions,
-            in_ledger=resources.is_ledger(path),
+            in_ledger=in_ledger,
         )
 
     return _job(stream, name or topic, f"log topic {topic!r} as {format}", make, log_path=path)
@@ -65,7 +64,7 @@ def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "js
     """See `Stream.write_parquet` and its siblings."""
     path = Path(folder)
 
-    def make(resources: Resources, schema: pa.Schema) -> Sink:
+    def make(schema: pa.Schema, in_ledger: bool) -> Sink:
         from windrow.io.files import sinks
 
         makers = {"parquet": sinks.ParquetSink, "json": sinks.JsonSink, "ipc": sinks.IpcSink}
@@ -77,7 +76,7 @@ def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "js
 def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], None], name: str | None) -> Job:
     """See `Stream.for_each_batch`."""
 
-    def make(resources: Resources, schema: pa.Schema) -> Sink:
+    def make(schema: pa.Schema, in_ledger: bool) -> Sink:
         from windrow.io.files.callback import CallbackSink
 
         return CallbackSink(function)
@@ -113,11 +112,11 @@ def batches(stream: Stream, **options: Any) -> Iterator[pa.RecordBatch]:
                 yield batch
 
 
-def dead_letter_sink(log: Log, topic: str) -> Sink:
+def dead_letter_sink(path: str, topic: str) -> Sink:
     """The sink for rejected records: a typed topic with origin, raw key and value, field and reason."""
     from windrow.io.log.sink import LogSink
 
-    return LogSink(log, topic, schema=REJECTED, name=f"dead letters to {topic}")
+    return LogSink(path, topic, schema=REJECTED, name=f"dead letters to {topic}")
 
 
 def _in_memory(stream: Stream, options: dict[str, Any]) -> tuple[Job, list[MemorySink]]:
@@ -125,7 +124,7 @@ def _in_memory(stream: Stream, options: dict[str, Any]) -> tuple[Job, list[Memor
 
     kept: list[MemorySink] = []
 
-    def make(resources: Resources, schema: pa.Schema) -> Sink:
+    def make(schema: pa.Schema, in_ledger: bool) -> Sink:
         kept.append(MemorySink(schema=schema))
         return kept[-1]
 

@@ -17,7 +17,6 @@ from windrow.datatypes import Schema
 from windrow.errors import PlanError
 from windrow.io.base import OnError, Source
 from windrow.plan import nodes
-from windrow.runtime.resources import Resources
 from windrow.units import time_us
 
 if TYPE_CHECKING:
@@ -54,12 +53,12 @@ def read_log(
     columns, decoded = _log_schema(path, topic, schema, format)
     begin = time_us(start) if isinstance(start, datetime) else start
 
-    def make(resources: Resources) -> Source:
+    def make() -> Source:
         from windrow.io.log.source import LogSource
 
         decoder = _decoder_factory(columns) if decoded else None
         return LogSource(
-            resources.log(path),
+            path,
             topic,
             decoder=decoder,
             schema=columns if decoded else None,
@@ -110,10 +109,10 @@ def read_json(
     columns = as_schema(schema)
     policy = _on_error(on_error, dead_letter)
 
-    def make(resources: Resources) -> Source:
+    def make() -> Source:
         return JsonSource(paths, schema=columns, decoder=_decoder_factory(columns), on_error=policy)
 
-    make(Resources()).close()  # a missing file is said now
+    make().close()  # a missing file is said now
     label = name or _label(paths)
     return _stream(columns, label, f"json files {paths}", make, unbounded=False, dead_letter=dead_letter)
 
@@ -135,7 +134,7 @@ def from_arrow(data: Any, *, schema: SchemaLike | None = None, name: str = "memo
     table = data
     columns = from_arrow_schema(table.schema)
 
-    def make(resources: Resources) -> Source:
+    def make() -> Source:
         from windrow.io.memory import MemorySource
 
         return MemorySource(table, name=name)
@@ -148,7 +147,7 @@ def from_source(source: Source | Callable[[], Source], *, name: str | None = Non
     make: Callable[[], Source] = source if callable(source) else lambda: source
     sample = make()
     label = name or sample.name
-    return _stream(sample.schema, label, f"source {label}", lambda resources: make(), unbounded=not sample.bounded)
+    return _stream(sample.schema, label, f"source {label}", make, unbounded=not sample.bounded)
 
 
 def nexmark(
@@ -162,10 +161,10 @@ def nexmark(
     """Generated auction events by the rules of Nexmark; without a number of `events` it never ends."""
     from windrow.io.nexmark import NexmarkSource
 
-    def make(resources: Resources) -> Source:
+    def make() -> Source:
         return NexmarkSource(kind=kind, events=events, partitions=partitions, seed=seed, **options)
 
-    sample = make(Resources())
+    sample = make()
     return _stream(sample.schema, f"nexmark_{kind}", f"nexmark {kind} events", make, unbounded=not sample.bounded)
 
 
@@ -175,7 +174,7 @@ def _from_iterator(data: Iterator[Any], schema: SchemaLike | None, name: str) ->
     columns = as_schema(schema)
     batches = (expressions.as_record_batch(item) for item in data)
 
-    def make(resources: Resources) -> Source:
+    def make() -> Source:
         from windrow.arrow_types import to_arrow_schema
         from windrow.io.memory import IteratorSource
 
@@ -187,7 +186,7 @@ def _from_iterator(data: Iterator[Any], schema: SchemaLike | None, name: str) ->
 def _files(make: Callable[[], Source], name: str, what: str, paths: Paths) -> Stream:
     sample = make()
     sample.close()
-    return _stream(sample.schema, name, f"{what} {paths}", lambda resources: make(), unbounded=False)
+    return _stream(sample.schema, name, f"{what} {paths}", make, unbounded=False)
 
 
 def _log_schema(path: str, topic: str, schema: SchemaLike | None, format: str | None) -> tuple[Schema, bool]:
@@ -232,5 +231,5 @@ def _label(paths: Paths) -> str:
     return Path(first).name
 
 
-def _stream(columns: Schema, name: str, describe: str, make: Callable[[Resources], Source], **extra: Any) -> Stream:
+def _stream(columns: Schema, name: str, describe: str, make: Callable[[], Source], **extra: Any) -> Stream:
     return Stream(nodes.SourceNode(columns, False, name, describe, make, **extra))

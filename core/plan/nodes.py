@@ -25,7 +25,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceNode(Node):
-    """Where events come in. `make(resources)` builds the connector when a job starts."""
+    """Where events come in. `make()` builds the connector when a job starts."""
 
     name: str
     describe: str
@@ -116,7 +116,8 @@ class Late(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SinkNode(_Unary):
-    """Where rows go. `make(resources, schema)` builds the connector for rows of this Arrow schema."""
+    """Where rows go. `make(schema, in_ledger)` builds the connector for rows of this Arrow schema;
+    `in_ledger` says whether the log at `log_path` is the ledger's own."""
 
     name: str
     describe: str

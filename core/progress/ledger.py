@@ -85,6 +85,9 @@ class Ledger(Protocol):
         a `StateError` that says what differs.
         """
 
+    def holds(self, log_path: str | None) -> bool:
+        """Whether rows for topics of the log at this path are part of this ledger's commit."""
+
     def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         """Fix the input of `epoch` before any work, for sinks that live outside the ledger."""
 

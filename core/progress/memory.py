@@ -57,6 +57,9 @@ class MemoryLedger:
         state: Iterable[StateWrite] = [write for _, writes in sorted(entry.state.items()) for write in writes]
         return Recovery(entry.epoch, _copied(entry.positions), dict(entry.progress), entry.planned, entry.owner, state)
 
+    def holds(self, log_path: str | None) -> bool:
+        return False
+
     def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         entry = self._owned()
         _check_next(entry.epoch, epoch)

@@ -13,8 +13,8 @@ from windrow.operators.build import build_operator
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
 from windrow.plan.physical import Physical
+from windrow.progress.ledger import Ledger
 from windrow.runtime import steps
-from windrow.runtime.resources import Resources
 from windrow.runtime.watermarks import Timeline
 
 
@@ -67,14 +67,14 @@ class Pipeline:
             stack.callback(end.sink.close)
 
 
-def build(plan: Physical, shards: int, resources: Resources) -> Pipeline:
+def build(plan: Physical, shards: int, ledger: Ledger) -> Pipeline:
     """Make everything that `plan` names. Connectors are opened; nothing is read yet."""
-    return _Builder(plan, shards, resources).build()
+    return _Builder(plan, shards, ledger).build()
 
 
 class _Builder:
-    def __init__(self, plan: Physical, shards: int, resources: Resources) -> None:
-        self._resources = resources
+    def __init__(self, plan: Physical, shards: int, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._plan = plan
         self._shards = shards
         self._pipeline = Pipeline()
@@ -147,7 +147,7 @@ class _Builder:
         return list(names)
 
     def _add_source(self, node: nodes.SourceNode) -> steps.Step:
-        source: Source = node.make(self._resources)
+        source: Source = node.make()
         source.name = node.name
         entry = steps.PassStep(f"read {node.name}")
         columns = self._plan.needed[id(node)]
@@ -199,7 +199,7 @@ class _Builder:
 
     def _add_sink(self, node: nodes.SinkNode, number: int) -> steps.Step:
         schema = to_arrow_schema(node.schema)
-        sink: Sink = node.make(self._resources, schema)
+        sink: Sink = node.make(schema, self._ledger.holds(node.log_path))
         sink.name = node.name
         step = steps.SinkStep(f"{number} write {node.name}", len(self._pipeline.sinks), schema)
         self._pipeline.sinks.append(SinkEnd(sink, node))

@@ -35,7 +35,6 @@ from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
 from windrow.runtime.intake import Intake
 from windrow.runtime.memory import keep_freed_memory
 from windrow.runtime.metrics import EpochReport, Tally
-from windrow.runtime.resources import Resources
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task, joined
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
@@ -61,7 +60,6 @@ class Engine:
         self,
         plan: Physical,
         ledger: Ledger,
-        resources: Resources,
         *,
         job: str,
         shards: int,
@@ -76,7 +74,6 @@ class Engine:
         self.epoch = 0
         self.finished = False
         self._ledger = ledger
-        self._resources = resources
         self._shards = shards
         self._workers = workers
         self._limits = limits or Limits()
@@ -97,7 +94,7 @@ class Engine:
         keep_freed_memory()
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
-        self._pipeline = build(self.plan, self._shards, self._resources)
+        self._pipeline = build(self.plan, self._shards, self._ledger)
         self.intake = Intake(self.pipeline.sources, self._limits, self._clock)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
@@ -114,7 +111,6 @@ class Engine:
     def close(self) -> None:
         """Let a commit in flight end, stop the threads, close the connectors and the ledger."""
         with ExitStack() as stack:  # from the last to the first, each whether or not another one fails
-            stack.callback(self._resources.close)
             stack.callback(self._ledger.close)
             if self._dead_letters is not None:
                 stack.callback(self._dead_letters.close)

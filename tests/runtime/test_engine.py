@@ -433,7 +433,6 @@ def test_an_iterator_is_pulled_as_the_job_runs() -> None:
 def test_a_redone_epoch_has_the_range_that_was_written_ahead() -> None:
     """For sinks outside of the ledger: the same rows under the same number, whatever has come meanwhile."""
     from windrow.runtime.engine import Engine
-    from windrow.runtime.resources import Resources
 
     source = MemorySource.partitioned([[]], bounded=False, schema=IDS)
     seen: list[tuple[int, list[int]]] = []
@@ -445,7 +444,7 @@ def test_a_redone_epoch_has_the_range_that_was_written_ahead() -> None:
     ledger = MemoryLedger()
 
     def engine(of: MemoryLedger) -> Engine:
-        made = Engine(job.plan, of, Resources(), job="job", shards=1, limits=wr.Limits(interval_ms=0))
+        made = Engine(job.plan, of, job="job", shards=1, limits=wr.Limits(interval_ms=0))
         made.open()
         return made
 

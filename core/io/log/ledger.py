@@ -69,6 +69,9 @@ class LogLedger:
             row.epoch, self._nested(), json.loads(row.progress), planned, self._owner, SavedState(self, job, state)
         )
 
+    def holds(self, log_path: str | None) -> bool:
+        return log_path is not None and Path(log_path).resolve() == self.log.path.resolve()
+
     def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         self._check_next(epoch)
         text = _input_text(planned)
