@@ -412,6 +412,9 @@ def test_a_log_whose_maker_died_is_none_and_can_be_made(path: Path) -> None:
     connection.close()
     with pytest.raises(LogError, match=r"no log at .* its maker died"):
         Log(path, create=False)
+    (path / f"{DATABASE}-journal").write_bytes(bytes(512))
+    with pytest.raises(LogError, match=r"no log at .* its maker died"):
+        Log(path, create=False)
     with Log(path) as log:
         log.create_topic("t")
         assert [info.name for info in log.topics()] == ["t"]

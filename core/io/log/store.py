@@ -65,6 +65,9 @@ _TABLES = (
 )  # fmt: skip
 
 
+_UNMADE = "no log at {}: its maker died before it was made; opening it with create=True makes it"
+
+
 class Store:
     """The SQLite file of one log directory: one connection that writes, one that reads.
 
@@ -98,6 +101,16 @@ class Store:
                 raise LogError(f"{root} is not a log and not empty: it holds {', '.join(others[:5])}")
         if create:
             self._create()
+        else:
+            self._check_made()
+
+    def _check_made(self) -> None:
+        """A rollback journal is there only before the database keeps a write-ahead log: while a log is being made."""
+        journal = self.root / f"{DATABASE}-journal"
+        if journal.exists():
+            self._wait_for_maker()
+            if journal.exists():
+                raise LogError(_UNMADE.format(self.root))
 
     def _create(self) -> None:
         """Lay the directory out, unless somebody else has; the lock on the directory lets one do it."""
@@ -178,7 +191,7 @@ class Store:
             self._wait_for_maker()
             (application,) = self._reading.execute("PRAGMA application_id").fetchone()
         if application == 0 and self._is_blank():
-            raise LogError(f"no log at {self.root}: its maker died before it was made; opening it to write makes it")
+            raise LogError(_UNMADE.format(self.root))
         if application != APPLICATION_ID:
             raise LogError(f"{self.root / DATABASE} is a SQLite database but not a windrow log")
         (version,) = self._reading.execute("PRAGMA user_version").fetchone()
