@@ -2,9 +2,12 @@
 
 An epoch goes through an operator like this::
 
-    per input task        prepare(batch) -> Prepared        no state of the job; threads side by side
-    exchange              rows of `Prepared.data` go to shard hash(keys) % shards
-    per shard             process(batch) for each piece, in partition order; then advance(watermark) once
+    per input task        prepare(batch, side) -> Prepared  no state of the job; threads side by side
+    exchange              rows of `Prepared.data` go to shard hash(keys of the side) % shards
+    per shard             process(batch, side) for each piece, side by side in their order, each in partition order;
+                          then advance(watermark) once
+
+An operator with one input has side 0 only; a join has left (0) and right (1).
     commit                delta() or snapshot() of every shard
 """
 
@@ -18,7 +21,17 @@ import pyarrow as pa
 
 from windrow.batch import Tables
 
-__all__ = ["Prepared", "ShardState", "StatefulOperator", "Tables"]
+__all__ = ["OperatorContext", "Prepared", "ShardState", "StatefulOperator", "Tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorContext:
+    """What the plan tells an operator besides its spec: how many shards there are, which columns of its result are
+    read, and whether (if its rows are changes of a Table) a row that is replaced must be taken back with weight -1."""
+
+    shards: int
+    columns: tuple[str, ...]
+    retract: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +49,8 @@ class ShardState(Protocol):
     def nbytes(self) -> int:
         """Bytes of state held, roughly."""
 
-    def process(self, data: pa.RecordBatch) -> None:
-        """Take rows that `prepare` made, all of this shard."""
+    def process(self, data: pa.RecordBatch, side: int = 0) -> None:
+        """Take rows that `prepare` made of that side, all of this shard."""
 
     def advance(self, watermark_us: int) -> list[pa.RecordBatch]:
         """The epoch's rows are all in: emit what is to be emitted, and drop what is no longer needed."""
@@ -57,9 +70,12 @@ class StatefulOperator(Protocol):
     """A stateful operator of a job: holds no state itself."""
 
     name: str
-    keys: tuple[str, ...]  # columns of `Prepared.data` by which it is exchanged; empty: everything goes to shard 0
 
-    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """For each side the columns of `Prepared.data` by which it is exchanged; none: everything goes to shard 0."""
+
+    def prepare(self, batch: pa.RecordBatch, side: int = 0) -> Prepared:
         """Stateless and thread-safe. Finds late rows, and aggregates inside the batch where that makes it smaller."""
 
     def close_until(self, watermark_us: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from windrow.errors import PlanError
-from windrow.operators.base import StatefulOperator
+from windrow.operators.base import OperatorContext, StatefulOperator
 from windrow.operators.count_aggregate import CountAggregate
 from windrow.operators.session_aggregate import SessionAggregate
 from windrow.operators.table_aggregate import TableAggregate
@@ -12,8 +12,14 @@ from windrow.plan.window import Aggregation
 from windrow.state.build import make_accumulators
 
 
-def build_operator(aggregation: Aggregation, shards: int) -> StatefulOperator:
-    """The operator for a grouping, on however many shards; raises `PlanError` for what no operator can do."""
+def build_operator(spec: Aggregation, context: OperatorContext) -> StatefulOperator:
+    """The operator that computes `spec`; raises `PlanError` for what no operator can do."""
+    match spec:
+        case Aggregation():
+            return _aggregate(spec)
+
+
+def _aggregate(aggregation: Aggregation) -> StatefulOperator:
     make_accumulators(aggregation)  # refuses unknown aggregates and types
     if not aggregation.keys and not aggregation.aggregates:
         raise PlanError(f"{aggregation.name}: neither keys nor aggregates: there is nothing to compute")

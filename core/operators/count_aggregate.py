@@ -19,14 +19,14 @@ class CountAggregate:
 
     def __init__(self, aggregation: Aggregation, window: Window) -> None:
         self.name = aggregation.name
-        self.keys = aggregation.keys
+        self.keys = (aggregation.keys,)
         self._aggregation = aggregation
         self._window = window
 
     def close_until(self, watermark_us: int) -> None:
         """Time closes nothing here."""
 
-    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+    def prepare(self, batch: pa.RecordBatch, side: int = 0) -> Prepared:
         if batch.num_rows == 0:
             return Prepared(None)
         names = needed_columns(self._aggregation, batch)

@@ -27,7 +27,7 @@ class SessionAggregate:
 
     def __init__(self, aggregation: Aggregation, window: Window) -> None:
         self.name = aggregation.name
-        self.keys = aggregation.keys
+        self.keys = (aggregation.keys,)
         self._aggregation = aggregation
         self._window = window
         self._closed = Closed()
@@ -38,7 +38,7 @@ class SessionAggregate:
         """All shards have closed sessions that end at or before the watermark."""
         self._closed.until(watermark_us)
 
-    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+    def prepare(self, batch: pa.RecordBatch, side: int = 0) -> Prepared:
         if batch.num_rows == 0:
             return Prepared(None)
         late = None
@@ -70,7 +70,7 @@ class SessionAggregate:
     def _aggregate(self, batch: pa.RecordBatch, froms: Int64s | None) -> pa.RecordBatch | None:
         """One row a session of the batch; None when there are too many for it to pay."""
         size = batch.num_rows
-        keys = [batch.column(name) for name in self.keys]
+        keys = [batch.column(name) for name in self._aggregation.keys]
         grouped = group_rows(keys, None, limit=0.5) if keys else (np.zeros(size, np.int32), np.zeros(1, np.int64))
         if grouped is None:
             return None
@@ -81,7 +81,7 @@ class SessionAggregate:
         if len(rows) * 2 > size:
             return None
         taken = pa.array(first[sessions.keys[rows]])
-        columns = {name: key.take(taken) for name, key in zip(self.keys, keys, strict=True)}
+        columns = {name: key.take(taken) for name, key in zip(self._aggregation.keys, keys, strict=True)}
         for name, values in ((START, sessions.starts), (FROM, sessions.froms), (END, sessions.ends)):
             columns[name] = pa.array(values[rows])
         columns |= sessions.rows.save(rows)

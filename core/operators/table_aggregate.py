@@ -15,7 +15,7 @@ class TableAggregate:
 
     def __init__(self, aggregation: Aggregation) -> None:
         self.name = aggregation.name
-        self.keys = aggregation.keys
+        self.keys = (aggregation.keys,)
         self._aggregation = aggregation
         self._partial = can_be_partial(aggregation)
         self._trial = Trial()
@@ -23,7 +23,7 @@ class TableAggregate:
     def close_until(self, watermark_us: int) -> None:
         """Time closes nothing here."""
 
-    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+    def prepare(self, batch: pa.RecordBatch, side: int = 0) -> Prepared:
         if batch.num_rows == 0:
             return Prepared(None)
         if self._partial and self._trial.worth():

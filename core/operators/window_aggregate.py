@@ -20,7 +20,7 @@ class WindowAggregate:
 
     def __init__(self, aggregation: Aggregation, window: Window) -> None:
         self.name = aggregation.name
-        self.keys = aggregation.keys
+        self.keys = (aggregation.keys,)
         self._aggregation = aggregation
         self._window = window
         self._grid = grid_of(window)
@@ -32,7 +32,7 @@ class WindowAggregate:
         """All shards have closed what ends at or before the watermark: later rows of it are late."""
         self._closed.until(watermark_us)
 
-    def prepare(self, batch: pa.RecordBatch) -> Prepared:
+    def prepare(self, batch: pa.RecordBatch, side: int = 0) -> Prepared:
         if batch.num_rows == 0:
             return Prepared(None)
         late = None

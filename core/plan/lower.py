@@ -6,10 +6,7 @@ from collections import defaultdict
 
 from windrow.errors import PlanError
 from windrow.plan import nodes
-from windrow.plan.expr import Expression
 from windrow.plan.physical import Physical
-
-_ORDERED = {"first", "last", "collect_list"}
 
 
 def lower(sinks: tuple[nodes.Node, ...]) -> Physical:
@@ -24,8 +21,10 @@ def lower(sinks: tuple[nodes.Node, ...]) -> Physical:
         order=order,
         needed=needed_columns(order, consumers),
         consumers={key: tuple(value) for key, value in consumers.items()},
-        watermarks={id(node): watermarks_above(node) for node in order if isinstance(node, nodes.Aggregate)},
+        watermarks={id(node): watermarks_above(node) for node in order if isinstance(node, nodes.Stateful)},
+        holds_us=_holds_us(order),
         ordered=frozenset(_ordered_sources(order)),
+        retracting=frozenset(_retracting(order, consumers)),
     )
 
 
@@ -35,11 +34,12 @@ def needed_columns(order: tuple[nodes.Node, ...], consumers: dict[int, list[node
     for node in reversed(order):
         wanted: set[str] = set()
         for consumer in consumers.get(id(node), ()):
-            wanted |= _reads(consumer, needed[id(consumer)])
-            # an aggregate hands rows that come too late on as it got them: what is read of those, it has to get
-            for below in consumers.get(id(consumer), ()) if isinstance(consumer, nodes.Aggregate) else ():
-                if isinstance(below, nodes.Late):
-                    wanted |= set(needed[id(below)])
+            for side in (side for side, child in enumerate(consumer.inputs) if child is node):
+                wanted |= _reads(consumer, side, needed[id(consumer)])
+                # rows that come too late are handed on as they came: what is read of those, the operator has to get
+                for below in consumers.get(id(consumer), ()) if isinstance(consumer, nodes.Stateful) else ():
+                    if isinstance(below, nodes.Late) and below.side == side:
+                        wanted |= set(needed[id(below)])
         if not consumers.get(id(node)):
             wanted = set(node.schema.names)
         kept = tuple(name for name in node.schema.names if name in wanted)
@@ -47,43 +47,27 @@ def needed_columns(order: tuple[nodes.Node, ...], consumers: dict[int, list[node
     return needed
 
 
-def _reads(node: nodes.Node, output: tuple[str, ...]) -> set[str]:
-    """The columns that `node` reads of its input so that it can give `output`."""
+def _reads(node: nodes.Node, side: int, output: tuple[str, ...]) -> set[str]:
+    """The columns that `node` reads of its input number `side` so that it can give `output`."""
     match node:
         case nodes.Filter():
-            return {*output, *_of(node.predicate, node)}
+            return {*output, *nodes.columns_of(node.predicate, node.input)}
         case nodes.Project():
-            return {name for out, e in node.columns if out in output for name in _of(e, node)}
+            return {name for out, e in node.columns if out in output for name in nodes.columns_of(e, node.input)}
         case nodes.MapBatches():
             return set(node.reads if node.reads is not None else node.input.schema.names)
         case nodes.Explode():
             return {*output, *node.columns}
         case nodes.Watermark():
             return {*output, node.column}
-        case nodes.Aggregate():
-            return _aggregate_reads(node)
+        case nodes.Stateful():
+            return node.reads(side, output)
         case nodes.Union():
             return set(output)
         case nodes.Late():
             return set()
         case _:
             return set(node.inputs[0].schema.names)
-
-
-def _aggregate_reads(node: nodes.Aggregate) -> set[str]:
-    computed = dict(node.arguments)
-    reads = set(node.aggregation.keys)
-    for aggregate in node.aggregation.aggregates:
-        for name in (aggregate.column, aggregate.where):
-            if name is not None and name not in computed:
-                reads.add(name)
-    for expression in computed.values():
-        reads |= set(_of(expression, node))
-    return reads
-
-
-def _of(expression: Expression, node: nodes.Node) -> tuple[str, ...]:
-    return node.inputs[0].schema.names if expression.reads is None else expression.reads
 
 
 def watermarks_above(node: nodes.Node) -> tuple[nodes.Watermark, ...]:
@@ -100,16 +84,50 @@ def watermarks_above(node: nodes.Node) -> tuple[nodes.Watermark, ...]:
 
 
 def _ordered_sources(order: tuple[nodes.Node, ...]) -> set[int]:
-    roots = [
-        node
-        for node in order
-        if isinstance(node, nodes.Aggregate)
-        and (
-            any(a.function in _ORDERED for a in node.aggregation.aggregates)
-            or (node.aggregation.window is not None and node.aggregation.window.kind == "count")
-        )
-    ]
-    return {id(node) for node in nodes.walk(tuple(roots)) if isinstance(node, nodes.SourceNode)}
+    roots = tuple(node for node in order if isinstance(node, nodes.Stateful) and node.ordered)
+    return {id(node) for node in nodes.walk(roots) if isinstance(node, nodes.SourceNode)}
+
+
+def _holds_us(order: tuple[nodes.Node, ...]) -> dict[int, int]:
+    """For each stateful node by how much its time lags the watermark: rows of operators above may leave that late."""
+    leaving: dict[int, int] = {}
+    holds: dict[int, int] = {}
+    for node in order:
+        above = max((leaving[id(child)] for child in node.inputs), default=0)
+        if isinstance(node, nodes.Stateful):
+            holds[id(node)] = above
+            above += node.hold_us
+        leaving[id(node)] = 0 if isinstance(node, nodes.Watermark) else above
+    return holds
+
+
+def _retracting(order: tuple[nodes.Node, ...], consumers: dict[int, list[nodes.Node]]) -> set[int]:
+    """The updating stateful nodes of which some reader needs to know what a new row replaces.
+
+    A sink of upserts does not; a step in between that keeps every row does not either. A filter does: a row that no
+    longer passes has to go where an earlier one passed.
+    """
+    found: set[int] = set()
+    for node in order:
+        if isinstance(node, nodes.Stateful) and node.updating and _needs_old(node, consumers):
+            found.add(id(node))
+    return found
+
+
+def _needs_old(node: nodes.Node, consumers: dict[int, list[nodes.Node]]) -> bool:
+    for consumer in consumers.get(id(node), ()):
+        match consumer:
+            case nodes.SinkNode():
+                if consumer.changes != "upsert":
+                    return True
+            case nodes.Project():
+                if _needs_old(consumer, consumers):
+                    return True
+            case nodes.Late():
+                pass
+            case _:
+                return True
+    return False
 
 
 def _check_names(order: tuple[nodes.Node, ...]) -> None:

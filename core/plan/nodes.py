@@ -10,6 +10,9 @@ from windrow.datatypes import Schema
 from windrow.plan.expr import Expression
 from windrow.plan.window import Aggregation
 
+#: Aggregates whose result depends on the order of events.
+_ORDERED = ("first", "last", "collect_list")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
@@ -21,6 +24,46 @@ class Node:
     @property
     def inputs(self) -> tuple[Node, ...]:
         return ()
+
+    @property
+    def updating(self) -> bool:
+        """Whether rows are changes of a Table: they have a weight, and one may take back another."""
+        return any(node.updating for node in self.inputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stateful(Node):
+    """A node that keeps state, divided into shards; each of its inputs is a side, counted from 0.
+
+    `spec` says what is computed, as data: the runtime has `operators.build` make an operator from it.
+    """
+
+    @property
+    def spec(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def arguments_of(self) -> tuple[tuple[tuple[str, Expression], ...], ...]:
+        """For each side the expressions that are evaluated into hidden columns just before it."""
+        return tuple(() for _ in self.inputs)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the result depends on the order in which events arrived."""
+        return False
+
+    @property
+    def hold_us(self) -> int:
+        """How far behind the watermark rows may leave: by so much the watermark of what follows is held back."""
+        return 0
+
+    def reads(self, side: int, output: tuple[str, ...]) -> set[str]:
+        """The columns of that side that are needed for these columns of the result."""
+        raise NotImplementedError
+
+    def describe_state(self, output: tuple[str, ...]) -> str:
+        """All that the saved state depends on when these columns of the result are needed, in one line."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,22 +139,73 @@ class Union(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Aggregate(_Unary):
-    """A stateful grouping. Its argument expressions are evaluated into `arguments` just before."""
+class Aggregate(Stateful):
+    """A grouping. Its argument expressions are evaluated into `arguments` just before."""
 
+    input: Node
     aggregation: Aggregation
     arguments: tuple[tuple[str, Expression], ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.input,)
+
+    @property
+    def updating(self) -> bool:
+        return self.aggregation.emit == "current"
+
+    @property
+    def spec(self) -> Aggregation:
+        return self.aggregation
+
+    @property
+    def arguments_of(self) -> tuple[tuple[tuple[str, Expression], ...], ...]:
+        return (self.arguments,)
+
+    @property
+    def ordered(self) -> bool:
+        window = self.aggregation.window
+        counted = window is not None and window.kind == "count"
+        return counted or any(a.function in _ORDERED for a in self.aggregation.aggregates)
+
+    def reads(self, side: int, output: tuple[str, ...]) -> set[str]:
+        computed = dict(self.arguments)
+        reads = set(self.aggregation.keys)
+        for aggregate in self.aggregation.aggregates:
+            for name in (aggregate.column, aggregate.where):
+                if name is not None and name not in computed:
+                    reads.add(name)
+        for expression in computed.values():
+            reads |= set(columns_of(expression, self.input))
+        return reads
+
+    def describe_state(self, output: tuple[str, ...]) -> str:
+        aggregation = self.aggregation
+        keys = ", ".join(f"{key}: {kind}" for key, kind in zip(aggregation.keys, aggregation.key_types, strict=True))
+        arguments = dict(self.arguments)
+        parts = []
+        for a in aggregation.aggregates:
+            argument = arguments[a.column].text if a.column in arguments else a.column or ""
+            where = f" where {arguments[a.where].text if a.where in arguments else a.where}" if a.where else ""
+            plain = [f"{name}={value}" for name, value in a.options if isinstance(value, (int, str, float))]
+            parts.append(f"{a.name}={a.function}({', '.join([argument, *plain])}){where}: {a.argument_type}")
+        return f"by [{keys}] {aggregation.window or 'all time'} emit {aggregation.emit} [{'; '.join(parts)}]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Late(Node):
-    """The rows that `aggregate` left out because they came too late, as it got them."""
+    """The rows of one side that `of` left out because they came too late, as it got them."""
 
-    aggregate: Aggregate
+    of: Stateful
+    side: int = 0
 
     @property
     def inputs(self) -> tuple[Node, ...]:
-        return (self.aggregate,)
+        return (self.of,)
+
+    @property
+    def updating(self) -> bool:
+        return self.of.inputs[self.side].updating
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +219,12 @@ class SinkNode(_Unary):
     log_path: str | None = None
     guarantee: str = "exactly-once"
     key: tuple[str, ...] = ()
+    changes: str = "upsert"  # how changes of a Table are written: "upsert" (a row replaces that of its key) or "log"
+
+
+def columns_of(expression: Expression, input_: Node) -> tuple[str, ...]:
+    """The columns of `input_` that the expression reads."""
+    return input_.schema.names if expression.reads is None else expression.reads
 
 
 def walk(roots: tuple[Node, ...]) -> Iterator[Node]:

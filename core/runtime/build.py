@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from windrow.arrow_types import to_arrow_schema
 from windrow.errors import InvariantError
 from windrow.io.base import Sink, Source
-from windrow.operators.base import ShardState, StatefulOperator
+from windrow.operators.base import OperatorContext, ShardState, StatefulOperator
 from windrow.operators.build import build_operator
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
@@ -34,11 +34,12 @@ class OperatorHead:
     """A stateful operator with its shards, and the steps that its results go through."""
 
     name: str
-    door: steps.ExchangeStep
+    doors: list[steps.ExchangeStep]  # one for each side
     operator: StatefulOperator
     shards: list[ShardState]
     entry: steps.Step
     timelines: list[Timeline]
+    hold_us: int  # by how much its time lags the watermark
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class _Builder:
         self._shards = shards
         self._pipeline = Pipeline()
         self._doors: dict[int, steps.Step] = {}  # node -> the step that its rows come out of
+        self._late_doors: dict[tuple[int, int], steps.Step] = {}  # stateful node, side -> where late rows come out
         self._timelines: dict[int, Timeline] = {}
 
     def build(self) -> Pipeline:
@@ -95,8 +97,8 @@ class _Builder:
         match node:
             case nodes.SourceNode():
                 return self._add_source(node)
-            case nodes.Aggregate():
-                return self._add_aggregate(node, number)
+            case nodes.Stateful():
+                return self._add_stateful(node, number)
             case nodes.Late():
                 return self._add_late(node, number)
             case nodes.SinkNode():
@@ -140,7 +142,7 @@ class _Builder:
             above = pending.pop()
             if isinstance(above, nodes.SourceNode):
                 names[above.name] = None
-            elif isinstance(above, nodes.Aggregate):
+            elif isinstance(above, nodes.Stateful):
                 names[self._plan.operator_name(above)] = None
             else:
                 pending += above.inputs
@@ -156,27 +158,39 @@ class _Builder:
         )
         return entry
 
-    def _add_aggregate(self, node: nodes.Aggregate, number: int) -> steps.Step:
-        before = self._doors[id(node.input)]
-        if node.arguments:
-            arguments = steps.ProjectStep(f"{number} arguments", node.arguments, keep=True)
-            before.after.append(arguments)
-            before = arguments
+    def _add_stateful(self, node: nodes.Stateful, number: int) -> steps.Step:
         name = self._plan.operator_name(node)
-        operator = build_operator(node.aggregation, self._shards)
+        context = OperatorContext(self._shards, self._plan.needed[id(node)], id(node) in self._plan.retracting)
+        operator = build_operator(node.spec, context)
         index = len(self._pipeline.operators)
-        door = steps.ExchangeStep(f"{number} prepare {name}", index, operator, self._shards)
-        before.after.append(door)
-        self._doors[-id(node)] = door  # late rows leave here
+        doors = [self._door(node, number, (index, side), operator, name) for side in range(len(node.inputs))]
         entry = self._result_entry(node, number, name)
         timelines = [self._timelines[id(mark)] for mark in self._plan.watermarks[id(node)]]
         shards = [operator.shard(shard) for shard in range(self._shards)]
-        self._pipeline.operators.append(OperatorHead(name, door, operator, shards, entry, timelines))
+        hold_us = self._plan.holds_us[id(node)]
+        self._pipeline.operators.append(OperatorHead(name, doors, operator, shards, entry, timelines, hold_us))
         return entry
 
-    def _result_entry(self, node: nodes.Aggregate, number: int, name: str) -> steps.Step:
-        """Results of time windows have an event time: their window's last microsecond."""
-        chained = node.timed and any(isinstance(n, nodes.Aggregate) for n in self._downstream(node))
+    def _door(
+        self, node: nodes.Stateful, number: int, side: steps.Side, operator: StatefulOperator, name: str
+    ) -> steps.ExchangeStep:
+        """What rows of one side go through before they are in a shard."""
+        before = self._doors[id(node.inputs[side[1]])]
+        which = f" side {side[1]}" if len(node.inputs) > 1 else ""
+        arguments = node.arguments_of[side[1]]
+        if arguments:
+            step = steps.ProjectStep(f"{number} arguments{which}", arguments, keep=True)
+            before.after.append(step)
+            before = step
+        door = steps.ExchangeStep(f"{number} prepare {name}{which}", side, operator, self._shards)
+        before.after.append(door)
+        self._late_doors[id(node), side[1]] = door
+        return door
+
+    def _result_entry(self, node: nodes.Stateful, number: int, name: str) -> steps.Step:
+        """Results of time windows have an event time: their window's last microsecond; a join gives its rows theirs."""
+        windowed = isinstance(node, nodes.Aggregate) and node.timed
+        chained = windowed and any(isinstance(n, nodes.Stateful) for n in self._downstream(node))
         return (
             steps.WindowTimeStep(f"{number} results {name}") if chained else steps.PassStep(f"{number} results {name}")
         )
@@ -187,14 +201,14 @@ class _Builder:
         while pending:
             below = pending.pop()
             found.append(below)
-            if not isinstance(below, (nodes.Aggregate, nodes.Late)):
+            if not isinstance(below, (nodes.Stateful, nodes.Late)):
                 pending += self._plan.consumers.get(id(below), ())
         return [n for n in found if not isinstance(n, nodes.Late)]
 
     def _add_late(self, node: nodes.Late, number: int) -> steps.Step:
         columns = [(name, _column(name)) for name in self._plan.needed[id(node)]]
         step = steps.ProjectStep(f"{number} late", columns)
-        self._doors[-id(node.aggregate)].after.append(step)
+        self._late_doors[id(node.of), node.side].after.append(step)
         return step
 
     def _add_sink(self, node: nodes.SinkNode, number: int) -> steps.Step:

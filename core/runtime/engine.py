@@ -306,7 +306,10 @@ class Engine:
             for timeline in self.pipeline.timelines.values():
                 timeline.settle(now, last)
             watermark = self._watermark_of(head, last)
-            doors = [task.to_shards[index] for task in every if index in task.to_shards]
+            doors = [
+                [task.to_shards[index, side] for task in every if (index, side) in task.to_shards]
+                for side in range(len(head.doors))
+            ]
             made = self._each(partial(self._apply_shard, head, doors, watermark, now), range(self._shards))
             self._close(head, watermark)
             every += made
@@ -319,16 +322,22 @@ class Engine:
         return rows, every
 
     def _apply_shard(
-        self, head: OperatorHead, doors: Sequence[list[list[pa.RecordBatch]]], watermark: int, now_us: int, shard: int
+        self,
+        head: OperatorHead,
+        doors: Sequence[Sequence[list[list[pa.RecordBatch]]]],
+        watermark: int,
+        now_us: int,
+        shard: int,
     ) -> Task:
         task = Task(f"{head.name}/{shard}", now_us)
         state = head.shards[shard]
         rows = 0
         with task.tally.timed(f"apply {head.name}"):
             # two workers apply log_to_log in 0.30 s instead of 0.70: what is left runs without the interpreter's lock
-            for piece in joined([piece for door in doors for piece in door[shard]]):
-                rows += piece.num_rows
-                state.process(piece)
+            for side, dealt in enumerate(doors):
+                for piece in joined([piece for door in dealt for piece in door[shard]]):
+                    rows += piece.num_rows
+                    state.process(piece, side)
         with task.tally.timed(f"advance {head.name}", rows):
             emitted = state.advance(watermark)
         for batch in emitted:
@@ -341,7 +350,8 @@ class Engine:
         """The task has run all its rows: what waits goes to the shards."""
         for operator in self.pipeline.operators:
             with task.tally.timed(f"exchange {operator.name}"):
-                operator.door.deal(task)
+                for door in operator.doors:
+                    door.deal(task)
 
     def _close(self, head: OperatorHead, watermark_us: int) -> None:
         """Windows up to here are closed: what still comes for them is late."""
@@ -351,7 +361,8 @@ class Engine:
     def _watermark_of(self, head: OperatorHead, last: bool) -> int:
         if last:
             return END_OF_TIME_US
-        return min((timeline.watermark_us for timeline in head.timelines), default=BEFORE_TIME_US)
+        reached = min((timeline.watermark_us for timeline in head.timelines), default=BEFORE_TIME_US)
+        return reached if reached in (BEFORE_TIME_US, END_OF_TIME_US) else reached - head.hold_us
 
     def _watermark(self) -> int:
         return min((t.watermark_us for t in self.pipeline.timelines.values()), default=BEFORE_TIME_US)

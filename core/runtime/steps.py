@@ -24,6 +24,9 @@ from windrow.runtime.exchange import split
 from windrow.runtime.metrics import Tally
 from windrow.runtime.watermarks import Timeline
 
+#: A stateful operator's number, and which of its inputs.
+Side = tuple[int, int]
+
 
 @dataclass(slots=True)
 class Task:
@@ -32,8 +35,8 @@ class Task:
     name: str  # "source/partition" or "operator/shard"
     now_us: int
     to_sinks: dict[int, list[pa.RecordBatch]] = field(default_factory=dict)
-    to_shards: dict[int, list[list[pa.RecordBatch]]] = field(default_factory=dict)
-    waiting: dict[int, list[pa.RecordBatch]] = field(default_factory=dict)  # prepared, not dealt to the shards yet
+    to_shards: dict[Side, list[list[pa.RecordBatch]]] = field(default_factory=dict)
+    waiting: dict[Side, list[pa.RecordBatch]] = field(default_factory=dict)  # prepared, not dealt to the shards yet
     tally: Tally = field(default_factory=Tally)
     late_rows: int = 0
 
@@ -178,18 +181,18 @@ class WindowTimeStep(Step):
 
 
 class ExchangeStep(Step):
-    """The door to a stateful operator: prepares rows, deals them out to its shards, and passes late ones on."""
+    """A door to a stateful operator: prepares rows, deals them out to its shards, and passes late ones on."""
 
-    def __init__(self, name: str, index: int, operator: StatefulOperator, shards: int) -> None:
+    def __init__(self, name: str, side: Side, operator: StatefulOperator, shards: int) -> None:
         super().__init__(name)
-        self._index = index
+        self._side = side
         self._operator = operator
         self._shards = shards
 
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
-        prepared = self._operator.prepare(batch)
+        prepared = self._operator.prepare(batch, self._side[1])
         if prepared.data is not None and prepared.data.num_rows:
-            waiting = task.waiting.setdefault(self._index, [])
+            waiting = task.waiting.setdefault(self._side, [])
             waiting.append(prepared.data)
             if sum(data.num_rows for data in waiting) >= _DEAL_ROWS:
                 self.deal(task)
@@ -203,12 +206,13 @@ class ExchangeStep(Step):
 
         Partial aggregates of a batch are few: dealing those of many batches at once saves most of the cost.
         """
-        waiting = task.waiting.pop(self._index, None)
+        waiting = task.waiting.pop(self._side, None)
         if not waiting:
             return
-        doors = task.to_shards.setdefault(self._index, [[] for _ in range(self._shards)])
+        doors = task.to_shards.setdefault(self._side, [[] for _ in range(self._shards)])
+        keys = self._operator.keys[self._side[1]]
         for data in joined(waiting):
-            for door, part in zip(doors, split(data, self._operator.keys, self._shards), strict=True):
+            for door, part in zip(doors, split(data, keys, self._shards), strict=True):
                 if part is not None:
                     door.append(part)
 

@@ -148,7 +148,7 @@ class KeyedState(ABC):
     def nbytes(self) -> int:
         return self.groups_nbytes + self.keys.nbytes
 
-    def process(self, data: pa.RecordBatch) -> None:
+    def process(self, data: pa.RecordBatch, side: int = 0) -> None:
         self._begin()
         if data.num_rows == 0:
             return

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.batch import TIME, WATERMARK
-from windrow.operators.base import StatefulOperator, Tables
+from windrow.operators.base import OperatorContext, StatefulOperator, Tables
 from windrow.operators.build import build_operator
 from windrow.plan.window import Aggregation
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
@@ -94,7 +94,7 @@ class Runner:
         self.start()
 
     def start(self) -> None:
-        self.operator: StatefulOperator = build_operator(self.aggregation, self.cut.shards)
+        self.operator: StatefulOperator = build_operator(self.aggregation, OperatorContext(self.cut.shards, ()))
         self.operator.close_until(self.closed_us)  # type: ignore[attr-defined]
         self.shards = [self.operator.shard(number) for number in range(self.cut.shards)]
         if self.epoch:
@@ -109,7 +109,7 @@ class Runner:
                 self.result.late.append(prepared.late)
             if prepared.data is None:
                 continue
-            target = shard_of(prepared.data, self.operator.keys, self.cut.shards)
+            target = shard_of(prepared.data, self.operator.keys[0], self.cut.shards)
             for number, shard in enumerate(self.shards):
                 mine = np.flatnonzero(target == number)
                 if len(mine):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.operators.events import NUMBERS, aggregation, us
 from windrow.batch import TIME
+from windrow.operators.base import OperatorContext
 from windrow.operators.build import build_operator
 from windrow.plan.window import Window
 from windrow.units import END_OF_TIME_US
@@ -26,7 +27,7 @@ def events(keys: int, rows: int = 60_000) -> pa.Table:
 
 
 def results(table: pa.Table, window: Window, restart: bool) -> list[tuple[object, ...]]:
-    operator = build_operator(aggregation(window, AGGREGATES), 1)
+    operator = build_operator(aggregation(window, AGGREGATES), OperatorContext(1, ()))
     shard, found = operator.shard(0), []
     for number, batch in enumerate(table.combine_chunks().to_batches(max_chunksize=9_000)):
         shard.process(operator.prepare(batch).data)
