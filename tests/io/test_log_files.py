@@ -5,11 +5,13 @@ Laws, most of them after damage done by hand or by a process that dies.
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from tests.progress.ledger_job import start, unnamed_files
 from windrow.clock import ManualClock
 from windrow.errors import CorruptionError, LogError
+from windrow.io.log import maps
 from windrow.io.log.log import Log
 from windrow.io.log.store import DATABASE
 
@@ -167,6 +170,25 @@ def test_aborted_tails_are_swept(path: Path) -> None:
         log.append("t", [b"more"])
         assert len(data_files(path)) == 2  # never appends to another writer's file
         assert values(log) == [b"kept", b"more"] and log.verify() == []
+
+
+def test_a_tail_may_be_cut_while_a_file_is_mapped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a reader that had just seen how long a file is failed when the tail was swept before it mapped it."""
+    with Log(path) as log:
+        log.create_topic("t")
+    start(_killed_writer, path).join()
+    (file,) = data_files(path)
+    real = maps.mmap.mmap
+    swept: list[str] = []
+
+    def sweep_then_map(*arguments: Any, **named: Any) -> mmap.mmap:
+        with Log(path) as other:
+            swept.extend(other.sweep())
+        return real(*arguments, **named)
+
+    with Log(path) as log:
+        monkeypatch.setattr(maps.mmap, "mmap", sweep_then_map)
+        assert values(log) == [b"kept"] and swept == [f"data/{file.name}"]
 
 
 def test_first_write_sweeps_after_crashed_writers(path: Path) -> None:

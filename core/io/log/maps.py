@@ -73,14 +73,15 @@ class Maps:
             except FileNotFoundError as error:
                 raise MissingFileError(f"{path} is not there; it holds {what}") from error
             try:
-                size = os.fstat(descriptor).st_size
-                if size < needed:
-                    raise CorruptionError(f"{path} ends at byte {size}; {what} reaches to byte {needed}")
-                if not size:
-                    return pa.py_buffer(b"")
-                return pa.py_buffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
+                # As long as the file is now: one that a dead writer left is cut at any moment, to what is named in it.
+                whole = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if needed else b""
+            except ValueError:  # what mmap says of an empty file
+                whole = b""
             finally:
                 os.close(descriptor)
+            if len(whole) < needed:
+                raise CorruptionError(f"{path} ends at byte {len(whole)}; {what} reaches to byte {needed}")
+            return pa.py_buffer(whole)
 
     def _trim(self) -> None:
         total = sum(mapped.buffer.size for mapped in self._maps.values())
