@@ -79,6 +79,9 @@ class Job:
         when it gives True. `epochs` stops after so many, `timeout` after so many seconds. `stop()`, SIGINT and SIGTERM
         stop too: always after a whole epoch, committed. Called again, a stopped job goes on where it was.
         `on_progress` is called after every epoch, and now and then while nothing comes.
+
+        A partition of which a piece is damaged for good comes to a halt there while the others go on
+        (`Progress.stopped`). When nothing else is left to read, `RecordError` names it.
         """
         if isinstance(until, str) and until not in ("caught up", "caught-up"):
             raise PlanError(f"run: until must be 'caught up' or a function, got {until!r}")
@@ -101,6 +104,8 @@ class Job:
                     break
             engine.drain()
             self._report(engine, on_progress, idle=False)
+            if isinstance(until, str):
+                engine.intake.check_stopped()
         return self.progress
 
     def step(self) -> EpochReport | None:
@@ -232,6 +237,7 @@ class Job:
     def _report(self, engine: Engine, on_progress: Callable[[Progress], None] | None, *, idle: bool) -> None:
         reports = engine.take_reports()
         self._take(reports)
+        self.progress.stopped = engine.intake.stopped()
         if on_progress is not None and (reports or idle):
             self.progress.seconds = time.monotonic() - self._begun
             on_progress(self.progress)

@@ -5,16 +5,30 @@ None of these knows an operator, a plan or a job. Positions are always the *next
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from windrow.datatypes import Schema
 from windrow.progress.ledger import TopicWrite
 
-__all__ = ["REJECTED", "Fetched", "Guarantee", "OnError", "Sink", "Source", "TopicWrite"]
+__all__ = [
+    "HEADERS",
+    "REJECTED",
+    "Fetched",
+    "Guarantee",
+    "OnError",
+    "Remembering",
+    "Sink",
+    "Source",
+    "Stopping",
+    "TopicWrite",
+]
+
+#: The headers of a record, in order; keys may come twice.
+HEADERS = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.binary())]))
 
 #: What a rejected record looks like, whichever source it came from.
 REJECTED = pa.schema(
@@ -25,6 +39,7 @@ REJECTED = pa.schema(
         pa.field("timestamp", pa.timestamp("us", "UTC")),
         pa.field("key", pa.binary()),
         pa.field("value", pa.binary()),
+        pa.field("headers", HEADERS),
         pa.field("field", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
     ]
@@ -87,6 +102,28 @@ class Source(Protocol):
         """Return when there may be more to read, or after `timeout_s`."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A source whose positions mean something only together with more that a restart must know.
+
+    Partition numbers of a source over several topics are such a thing: which topic is meant by 7?
+    """
+
+    def remember(self) -> Mapping[str, Any]:
+        """What a restart must know, small and JSON; asked for every epoch, kept in its commit."""
+
+    def recall(self, remembered: Mapping[str, Any]) -> None:
+        """What `remember` gave for the committed positions; called once, before anything else, when a job goes on."""
+
+
+@runtime_checkable
+class Stopping(Protocol):
+    """A source of which a partition can come to a halt while the others go on."""
+
+    def stopped(self) -> Mapping[int, str]:
+        """The partitions that cannot go on, and for each a sentence that says where it stands and why."""
 
 
 class Sink(Protocol):

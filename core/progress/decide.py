@@ -60,6 +60,7 @@ class PartitionFacts:
     range_end: int
     end_offset: int
     bounded: bool
+    stopped: bool = False  # it cannot go on from where it stands
 
     @property
     def at_end(self) -> bool:
@@ -68,8 +69,8 @@ class PartitionFacts:
 
 #: What the loop does next.
 #: run: process the offered ranges; last: process them (maybe none), and they are the last: close everything;
-#: wait: nothing has come; idle: nothing has come, but time has passed that may move watermarks.
-Next = Literal["run", "last", "wait"]
+#: wait: nothing has come; stuck: nothing will come, because what is not at its end cannot go on.
+Next = Literal["run", "last", "wait", "stuck"]
 
 
 def decide_next(partitions: Mapping[tuple[str, int], PartitionFacts], all_sources_bounded: bool) -> Next:
@@ -78,6 +79,8 @@ def decide_next(partitions: Mapping[tuple[str, int], PartitionFacts], all_source
         return "last"
     if any(facts.range_end > facts.next_offset for facts in partitions.values()):
         return "run"
+    if partitions and all(facts.stopped or (facts.bounded and facts.at_end) for facts in partitions.values()):
+        return "stuck"
     return "wait"
 
 

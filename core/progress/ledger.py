@@ -52,12 +52,27 @@ class EpochInput:
     """All that the results of an epoch depend on, besides the state before it.
 
     `last`: it ends the bounded sources, so that everything is emitted; `now_us`: its processing time, by which
-    partitions are idle. A redo of the epoch with the same input gives the same rows.
+    partitions are idle; `remembered`: what sources need besides to read the ranges (`io.base.Remembering`), by source.
+    A redo of the epoch with the same input gives the same rows.
     """
 
     ranges: Ranges
     last: bool = False
     now_us: int = 0
+    remembered: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON document; `from_json` is its inverse."""
+        ranges = {name: {str(n): list(range_) for n, range_ in parts.items()} for name, parts in self.ranges.items()}
+        return {"ranges": ranges, "last": self.last, "now_us": self.now_us, "remembered": dict(self.remembered)}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> EpochInput:
+        ranges = {
+            name: {int(number): (start, end) for number, (start, end) in parts.items()}
+            for name, parts in saved["ranges"].items()
+        }
+        return cls(ranges, saved["last"], saved["now_us"], saved.get("remembered", {}))
 
 
 @dataclass(frozen=True, slots=True)

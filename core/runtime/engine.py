@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -101,7 +101,8 @@ class Engine:
         )
         self.epoch = recovery.epoch
         if isinstance(start, (Resume, Redo)):
-            self.intake.resume(start.positions, start.planned if isinstance(start, Redo) else None)
+            redo = start.planned if isinstance(start, Redo) else None
+            self.intake.resume(start.positions, redo, recovery.progress.get("sources", {}))
         self.finished = isinstance(start, Complete)
         self._restore(recovery, None if isinstance(start, Redo) else self._clock.now_us())
         for end in self._all_sinks():
@@ -184,7 +185,7 @@ class Engine:
         reach("epoch.planned")
         if any(sink.guarantee != "exactly-once" for sink in self._all_sinks()):
             self.drain()  # the ledger is used by one thread at a time
-            self._ledger.write_ahead(self.epoch, planned)
+            self._ledger.write_ahead(self.epoch, replace(planned, remembered=self.intake.remembered()))
             reach("epoch.written_ahead")
         tasks, rejected, rows, size = self._read(planned)
         reach("epoch.read")
@@ -386,6 +387,7 @@ class Engine:
             "timelines": {name: timeline.save() for name, timeline in self.pipeline.timelines.items()},
             "closed_us": dict(self._closed_us),
             "finished": self.finished,
+            "sources": self.intake.remembered(),
         }
 
     def settle(self) -> bool:

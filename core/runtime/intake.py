@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from windrow.clock import Clock
 from windrow.config import Limits
+from windrow.errors import RecordError
+from windrow.io.base import Remembering, Source, Stopping
 from windrow.progress.decide import PartitionFacts, decide_next
 from windrow.progress.ledger import EpochInput, Positions, Ranges
 from windrow.runtime.build import SourceHead
@@ -23,8 +26,15 @@ class Intake:
         self._redo: EpochInput | None = None
         self._positions: dict[str, dict[int, int]] = {}
 
-    def resume(self, positions: Positions, redo: EpochInput | None) -> None:
-        """Go on from committed `positions`; `redo` is the next epoch's input when it was fixed before a crash."""
+    def resume(self, positions: Positions, redo: EpochInput | None, remembered: Mapping[str, Any]) -> None:
+        """Go on from committed `positions`; `redo` is the next epoch's input when it was fixed before a crash.
+
+        `remembered`: what the sources had asked to be told again.
+        """
+        known = remembered if redo is None else redo.remembered
+        for head in self._heads:
+            if isinstance(head.source, Remembering) and head.source.name in known:
+                head.source.recall(known[head.source.name])
         self._positions = {name: dict(offsets) for name, offsets in positions.items()}
         self._redo = redo
 
@@ -44,6 +54,8 @@ class Intake:
             decision = decide_next(self.facts(ranges), self._bounded())
             if decision == "last" or (decision == "run" and not self._pace.hold(_offsets(ranges))):
                 return EpochInput(ranges, decision == "last", self._clock.now_us())
+            if decision == "stuck":
+                self.check_stopped()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return EpochInput(ranges, False, self._clock.now_us()) if decision == "run" else None
@@ -67,19 +79,39 @@ class Intake:
         found = {}
         for head in self._heads:
             source = head.source
+            stopped = _stopped(source)
             for partition in source.partitions():
                 start, end = ranges.get(source.name, {}).get(partition, (0, 0))
-                found[source.name, partition] = PartitionFacts(start, end, source.end_offset(partition), source.bounded)
+                found[source.name, partition] = PartitionFacts(
+                    start, end, source.end_offset(partition), source.bounded, partition in stopped
+                )
         return found
 
     def lag(self) -> int:
-        """Offsets that are there and not read yet."""
+        """Offsets that are there and not read yet; those of partitions that cannot go on are left out."""
         behind = 0
         for head in self._heads:
             known = self._positions.get(head.source.name, {})
+            stopped = _stopped(head.source)
             for partition in head.source.partitions():
+                if partition in stopped:
+                    continue
                 behind += max(0, head.source.end_offset(partition) - known.get(partition, 0))
         return behind
+
+    def stopped(self) -> list[str]:
+        """A sentence for each partition that cannot go on."""
+        return [sentence for head in self._heads for sentence in _stopped(head.source).values()]
+
+    def check_stopped(self) -> None:
+        """Raise `RecordError` that names the partitions that cannot go on, if there are any."""
+        sentences = self.stopped()
+        if sentences:
+            raise RecordError("everything else has been read and committed, but " + "; ".join(sentences))
+
+    def remembered(self) -> dict[str, Any]:
+        """What a restart must know besides the positions, by source."""
+        return {h.source.name: dict(h.source.remember()) for h in self._heads if isinstance(h.source, Remembering)}
 
     def wait(self, seconds: float) -> None:
         """Return when a source may have more, or after `seconds`."""
@@ -102,6 +134,10 @@ class Intake:
 
     def _bounded(self) -> bool:
         return all(head.source.bounded for head in self._heads)
+
+
+def _stopped(source: Source) -> Mapping[int, str]:
+    return source.stopped() if isinstance(source, Stopping) else {}
 
 
 def _offsets(ranges: Mapping[str, Mapping[int, tuple[int, int]]]) -> int:

@@ -91,6 +91,7 @@ class Progress:
     commit_ms: float = 0.0
     seconds: float = 0.0
     finished: bool = False
+    stopped: list[str] = field(default_factory=list)  # partitions that cannot go on: where each stands, and why
     _marks: list[tuple[float, int, int]] = field(default_factory=list)
 
     def take(self, report: EpochReport, now: float) -> None:

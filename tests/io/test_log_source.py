@@ -107,8 +107,8 @@ def test_decoded_columns_and_what_belongs_to_the_record(tmp_path: Path) -> None:
         assert rejected == [
             dict(zip(REJECTED.names, values, strict=True))
             for values in (
-                ("t", 0, 1, at, b"k1", b"oops", None, "not JSON"),
-                ("t", 0, 3, at, b"k3", None, None, "not JSON"),
+                ("t", 0, 1, at, b"k1", b"oops", None, None, "not JSON"),
+                ("t", 0, 3, at, b"k3", None, None, None, "not JSON"),
             )
         ]
         (piece,) = source.read(0, 0, 5, ("o",))

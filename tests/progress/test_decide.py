@@ -47,6 +47,16 @@ def test_what_a_job_does_next() -> None:
     assert decide_next({}, False) == "wait"
 
 
+def test_partitions_that_cannot_go_on_do_not_end_a_job_quietly() -> None:
+    """Law: others go on; a halted partition is no end, and when nothing else is left the job is stuck."""
+    halted = PartitionFacts(4, 4, 9, True, stopped=True)
+    others = {("bids", 0): PartitionFacts(0, 5, 9, True), ("bids", 1): halted}
+    assert decide_next(others, True) == "run"
+    assert decide_next({("bids", 0): PartitionFacts(9, 9, 9, True), ("bids", 1): halted}, True) == "stuck"
+    assert decide_next({("bids", 0): PartitionFacts(9, 9, 9, False), ("bids", 1): halted}, False) == "wait"
+    assert decide_next({("bids", 1): PartitionFacts(4, 4, 9, False, stopped=True)}, False) == "stuck"
+
+
 offsets = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)).map(lambda t: tuple(sorted(t)))
 
 

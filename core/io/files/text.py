@@ -15,7 +15,7 @@ import pyarrow as pa
 from windrow.batch import Bytes, Int64s
 from windrow.datatypes import Schema
 from windrow.errors import LogError, RecordError
-from windrow.io.base import REJECTED, Fetched, OnError
+from windrow.io.base import HEADERS, REJECTED, Fetched, OnError
 from windrow.io.files.paths import File, Paths, default_name, find_files
 from windrow.kernels.text_lines import record_ends
 
@@ -231,6 +231,7 @@ class JsonSource(TextSource):
             pa.nulls(count, pa.timestamp("us", "UTC")),
             pa.nulls(count, pa.binary()),
             pa.array(values, pa.binary()),
+            pa.nulls(count, HEADERS),
             pa.array(bad.fields, pa.string()),
             pa.array(bad.reasons, pa.string()),
         ]

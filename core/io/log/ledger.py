@@ -64,7 +64,7 @@ class LogLedger:
                 f"job {job!r} in {self.log.path}: what the ledger says of epoch {row.epoch} is damaged"
             )
         self._epoch, self._saved_plan = row.epoch, row.plan is not None
-        planned = _input(json.loads(row.planned)) if row.planned else None
+        planned = EpochInput.from_json(json.loads(row.planned)) if row.planned else None
         return Recovery(
             row.epoch, self._nested(), json.loads(row.progress), planned, self._owner, SavedState(self, job, state)
         )
@@ -74,7 +74,7 @@ class LogLedger:
 
     def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         self._check_next(epoch)
-        text = _input_text(planned)
+        text = json.dumps(planned.as_json())
         reach("ledger.ahead")
         with self.log.store.transaction() as transaction:
             row = self._check_owner(transaction)
@@ -224,19 +224,6 @@ def _take_over(transaction: sqlite3.Connection, job: str, now_us: int) -> tuple[
         (job, job_crc(0, "{}", None, {}), now_us),
     ).fetchone()
     return int(row[0]), int(row[1])
-
-
-def _input_text(planned: EpochInput) -> str:
-    ranges = {name: {str(n): list(range_) for n, range_ in parts.items()} for name, parts in planned.ranges.items()}
-    return json.dumps({"ranges": ranges, "last": planned.last, "now_us": planned.now_us})
-
-
-def _input(saved: Mapping[str, Any]) -> EpochInput:
-    ranges = {
-        name: {int(number): (start, end) for number, (start, end) in parts.items()}
-        for name, parts in saved["ranges"].items()
-    }
-    return EpochInput(ranges, saved["last"], saved["now_us"])
 
 
 def _state_row(epoch: int, write: StateWrite, file: int, position: int, length: int, crc: int) -> StateRow:

@@ -16,7 +16,7 @@ from windrow.arrow_types import from_arrow_schema
 from windrow.codec.base import Decoder, DecoderFactory, Rejected
 from windrow.datatypes import INT64, Field, Schema
 from windrow.errors import PlanError, RecordError
-from windrow.io.base import REJECTED, Fetched, OnError
+from windrow.io.base import HEADERS, REJECTED, Fetched, OnError
 from windrow.io.log.index import TopicInfo
 from windrow.io.log.log import Log
 from windrow.io.log.sharing import shared
@@ -264,6 +264,7 @@ def _rejected(
             batch.column("timestamp").take(rows),
             batch.column("key").take(rows),
             batch.column("value").take(rows),
+            pa.nulls(count, HEADERS),
             pa.array(bad.fields, pa.string()),
             pa.array(bad.reasons, pa.string()),
         ],
