@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +13,13 @@ from windrow.errors import PlanError
 from windrow.expressions import latest_by_key
 from windrow.io.base import REJECTED, Sink
 from windrow.plan import nodes
+from windrow.units import Duration, duration_us
 
 if TYPE_CHECKING:
     from windrow.api.stream import Stream
     from windrow.io.log.log import Log
     from windrow.io.memory import MemorySink
+    from windrow.runtime.metrics import Progress
 
 SinkMaker = Callable[[pa.Schema, bool], Sink]
 
@@ -60,17 +62,34 @@ def write_log(
     return _job(stream, name or topic, f"log topic {topic!r} as {format}", make, log_path=path)
 
 
-def write_files(stream: Stream, folder: str | Path, kind: Literal["parquet", "json", "ipc"], name: str | None) -> Job:
+def write_files(
+    stream: Stream,
+    folder: str | Path,
+    kind: Literal["parquet", "json", "ipc", "csv"],
+    *,
+    partition_by: Sequence[str],
+    partition_time: str | None,
+    done_after: Duration,
+    name: str | None,
+) -> Job:
     """See `Stream.write_parquet` and its siblings."""
     path = Path(folder)
+    done_after_us = duration_us(done_after, "done_after")
+    if partition_time is not None and not partition_by:
+        raise PlanError("partition_time is the format of the time that partition_by columns make; give those too")
+    if partition_by:
+        stream._require("partition_by", tuple(partition_by))
 
     def make(schema: pa.Schema, in_ledger: bool) -> Sink:
         from windrow.io.files import sinks
+        from windrow.io.files.layout import Layout
 
-        makers = {"parquet": sinks.ParquetSink, "json": sinks.JsonSink, "ipc": sinks.IpcSink}
-        return makers[kind](path, schema=schema)
+        layout = Layout(schema, partition_by, partition_time, done_after_us) if partition_by else None
+        makers = {"parquet": sinks.ParquetSink, "json": sinks.JsonSink, "ipc": sinks.IpcSink, "csv": sinks.CsvSink}
+        return makers[kind](path, schema=schema, layout=layout)
 
-    return _job(stream, name or path.name, f"{kind} files in {path}", make)
+    by = f" by {', '.join(partition_by)}" if partition_by else ""
+    return _job(stream, name or path.name, f"{kind} files in {path}{by}", make)
 
 
 def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], None], name: str | None) -> Job:
@@ -87,15 +106,20 @@ def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], Non
 
 def collect(stream: Stream, **options: Any) -> pa.Table:
     """See `Stream.collect`."""
+    return collected(stream, **options)[0]
+
+
+def collected(stream: Stream, **options: Any) -> tuple[pa.Table, Progress]:
+    """What `Stream.collect` gives, and how the run went."""
     from windrow.api.stream import Table
 
     one, kept = _in_memory(stream, options)
     if any(source.unbounded for source in one.plan.sources):
         raise PlanError("collect: a source has no end; give it one (end='latest'), or use run() or batches()")
     with one:
-        one.run()
+        progress = one.run()
     table = kept[0].table()
-    return latest_by_key(table, stream.key) if isinstance(stream, Table) else table
+    return (latest_by_key(table, stream.key) if isinstance(stream, Table) else table), progress
 
 
 def batches(stream: Stream, **options: Any) -> Iterator[pa.RecordBatch]:

@@ -165,23 +165,44 @@ class Stream:
 
         return sinks.write_log(self, log, topic, key=key, format=format, partitions=partitions, name=name)
 
-    def write_parquet(self, folder: str | Path, *, name: str | None = None) -> Job:
-        """Write Parquet files into a folder; a file appears when its epoch is committed."""
+    def write_parquet(self, folder: str | Path, **options: Any) -> Job:
+        """Write Parquet files into a folder; a file appears when its epoch is committed. Options: see `write_files`."""
+        return self.write_files(folder, "parquet", **options)
+
+    def write_json(self, folder: str | Path, **options: Any) -> Job:
+        """Write newline-delimited JSON files, as `write_parquet`."""
+        return self.write_files(folder, "json", **options)
+
+    def write_ipc(self, folder: str | Path, **options: Any) -> Job:
+        """Write Arrow IPC files, as `write_parquet`."""
+        return self.write_files(folder, "ipc", **options)
+
+    def write_csv(self, folder: str | Path, **options: Any) -> Job:
+        """Write CSV files with a header, as `write_parquet`."""
+        return self.write_files(folder, "csv", **options)
+
+    def write_files(
+        self,
+        folder: str | Path,
+        kind: Literal["parquet", "json", "ipc", "csv"],
+        *,
+        partition_by: Sequence[str] = (),
+        partition_time: str | None = None,
+        done_after: Duration = 0,
+        name: str | None = None,
+    ) -> Job:
+        """Write files into a folder; a file appears when its epoch is committed, each row exactly once.
+
+        With `partition_by` they lie in folders named by these columns, ``day=2026-01-01/hour=07``, which the files then
+        lack. `partition_time` is the format of the time that the columns' values make when joined by spaces, such as
+        ``"%Y-%m-%d %H"``, UTC: a folder gets a file ``_SUCCESS`` when the watermark has passed it by `done_after`.
+        """
         from windrow.api import sinks
 
-        return sinks.write_files(self, folder, "parquet", name)
-
-    def write_json(self, folder: str | Path, *, name: str | None = None) -> Job:
-        """Write newline-delimited JSON files into a folder; a file appears when its epoch is committed."""
-        from windrow.api import sinks
-
-        return sinks.write_files(self, folder, "json", name)
-
-    def write_ipc(self, folder: str | Path, *, name: str | None = None) -> Job:
-        """Write Arrow IPC files into a folder; a file appears when its epoch is committed."""
-        from windrow.api import sinks
-
-        return sinks.write_files(self, folder, "ipc", name)
+        return sinks.write_files(
+            self, folder, kind,
+            partition_by=partition_by, partition_time=partition_time, done_after=done_after, name=name,
+        )  # fmt: skip
 
     def for_each_batch(self, function: Callable[[pa.RecordBatch, int], None], *, name: str | None = None) -> Job:
         """Call ``function(batch, epoch)`` for every epoch's rows.

@@ -24,6 +24,7 @@ __all__ = [
     "Sink",
     "Source",
     "Stopping",
+    "TimedSink",
     "TopicWrite",
 ]
 
@@ -124,6 +125,14 @@ class Stopping(Protocol):
 
     def stopped(self) -> Mapping[int, str]:
         """The partitions that cannot go on, and for each a sentence that says where it stands and why."""
+
+
+@runtime_checkable
+class TimedSink(Protocol):
+    """A sink that does something by event time."""
+
+    def reached(self, watermark_us: int) -> None:
+        """Told before each `publish`, and after `open`: no event older than this is expected."""
 
 
 class Sink(Protocol):

@@ -26,7 +26,7 @@ from windrow.batch import ORIGIN, origin_of
 from windrow.clock import Clock, SystemClock
 from windrow.config import Limits
 from windrow.errors import InvariantError
-from windrow.io.base import Fetched, Sink, TopicWrite
+from windrow.io.base import Fetched, Sink, TimedSink, TopicWrite
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
@@ -107,6 +107,9 @@ class Engine:
         self._restore(recovery, None if isinstance(start, Redo) else self._clock.now_us())
         for end in self._all_sinks():
             end.open(self.job, recovery.epoch, recovery.owner)
+            if isinstance(end, TimedSink):  # what the last epoch's publishing may have left undone
+                end.reached(self._watermark())
+                end.publish(recovery.epoch)
         reach("engine.restored")
 
     def close(self) -> None:
@@ -236,6 +239,8 @@ class Engine:
         self._ledger.commit(whole)
         reach("commit.committed")
         for sink in self._all_sinks():
+            if isinstance(sink, TimedSink):
+                sink.reached(report.watermark_us)
             sink.publish(commit.epoch)
         reach("commit.published")
         report.commit_seconds = time.perf_counter() - begun

@@ -5,6 +5,9 @@
     stage     writes ``.staged-OWNER/EPOCH-N.tmp`` and syncs file and folder: durable, but to readers not there
     publish   renames to ``part-EPOCH-N.EXT`` and syncs the folder
 
+With a `Layout` files lie in folders named by columns, staged in folders of the same names; one that is complete by
+event time gets an empty file ``_SUCCESS``.
+
 A process that has been replaced may still be running, stopped in the middle of anything. Its folder of staged files has
 then another name, so whatever it does next fails; and one that was stopped while it opened finds, having made its own
 folder, that of a later owner. No file of another owner is ever looked at before its folder was taken away. An epoch
@@ -25,11 +28,16 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from windrow.codec.csv_encode import CsvEncoder
 from windrow.codec.json_encode import JsonEncoder
 from windrow.errors import FencedError, InvariantError, PlanError, StateError
 from windrow.io.base import Guarantee, TopicWrite
+from windrow.io.files.layout import Layout
+from windrow.units import BEFORE_TIME_US
 
 MARKER = ".windrow.json"
+#: Says that a folder of a layout is complete, as Hadoop's file of that name does.
+DONE = "_SUCCESS"
 #: Bytes of rows (as Arrow columns) after which an epoch begins another file.
 FILE_BYTES = 512 << 20
 _JSON_PIECE_BYTES = 32 << 20
@@ -49,10 +57,15 @@ class FolderSink:
     guarantee: Guarantee = "exactly-once"
     extension = ""
 
-    def __init__(self, folder: str | Path, *, schema: pa.Schema, name: str | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, *, schema: pa.Schema, name: str | None = None, layout: Layout | None = None
+    ) -> None:
         self.folder = Path(folder)
-        self.schema = schema
+        self.schema = schema if layout is None else layout.file_schema  # of the files
         self.name = name or self.folder.name
+        self._layout = layout
+        self._unfinished: set[str] = set()  # folders of the layout that are not known to be complete
+        self._watermark_us = BEFORE_TIME_US
         self._own: Path | None = None  # where this owner stages
         self._published = 0
         self._staged: dict[int, list[tuple[Path, Path]]] = {}  # epoch -> (staged file, its final name)
@@ -78,6 +91,15 @@ class FolderSink:
         self._own = own
         self._published = committed_epoch
         self._staged.clear()
+        self._unfinished = {
+            str(part.parent.relative_to(self.folder))
+            for part in (self._parts() if self._layout is not None else ())
+            if not (part.parent / DONE).exists()
+        }
+
+    def reached(self, watermark_us: int) -> None:
+        """Told before each `publish`: no event older than this is expected."""
+        self._watermark_us = watermark_us
 
     def _owners(self) -> set[int]:
         """Who has opened the folder, as far as it left something to clear away."""
@@ -102,14 +124,21 @@ class FolderSink:
         with contextlib.suppress(FileNotFoundError):
             (self.folder / f".staged-{owner}").rename(closed)
         with contextlib.suppress(FileNotFoundError):
-            for path in sorted(closed.iterdir()):
+            places = set()
+            for path in sorted(path for path in closed.rglob("*") if path.is_file()):
                 match = _STAGED.fullmatch(path.name)
+                place = str(path.parent.relative_to(closed))
                 with contextlib.suppress(FileNotFoundError):
                     if match is not None and int(match[1]) <= committed_epoch:
-                        path.replace(self._part(int(match[1]), int(match[2])))
+                        self._make(self.folder, place)
+                        path.replace(self._part(place, int(match[1]), int(match[2])))
+                        places.add(place)
                     else:
                         path.unlink()
-            self._sync(self.folder)  # before the folder goes: its names are nowhere else
+            for place in {"", *places}:
+                self._sync(self.folder / place)  # before the folder goes: its names are nowhere else
+            for path in sorted(closed.rglob("*"), reverse=True):
+                path.rmdir()
             closed.rmdir()
 
     def _check_marker(self, job: str) -> None:
@@ -135,7 +164,7 @@ class FolderSink:
             )
 
     def _check_parts(self, job: str, committed_epoch: int, owner: int) -> None:
-        parts = (_PART.fullmatch(path.name) for path in self.folder.iterdir())
+        parts = (_PART.fullmatch(path.name) for path in self._parts())
         newest = max((int(match[1]) for match in parts if match), default=0)
         if newest > committed_epoch:
             self._check_newest(job, owner)
@@ -161,25 +190,62 @@ class FolderSink:
             return ()
         staged = []
         with self._fenced():
-            for number, part in enumerate(_file_sized(filled)):
-                path = self._own / f"{epoch}-{number}.tmp"
+            for number, (place, part) in enumerate(self._placed(filled)):
+                if self._layout is not None:
+                    self._layout.complete(place, BEFORE_TIME_US)  # a name that is no time is refused before the commit
+                self._make(self._own, place)
+                path = self._own / place / f"{epoch}-{number}.tmp"
                 with path.open("wb") as file:
                     self.write(file, part)
                     file.flush()
                     os.fsync(file.fileno())
-                staged.append((path, self._part(epoch, number)))
-            self._sync(self._own)
+                staged.append((path, self._part(place, epoch, number)))
+            for folder in {path.parent for path, _ in staged}:
+                self._sync(folder)
         self._staged[epoch] = staged
         return ()
 
     def publish(self, epoch: int) -> None:
         staged = self._staged.pop(epoch, [])
+        for place in {part.parent for _, part in staged}:
+            self._make(self.folder, str(place.relative_to(self.folder)))
         with self._fenced():
             for path, part in staged:
                 path.replace(part)
-        if staged:
-            self._sync(self.folder)
+        for place in {part.parent for _, part in staged}:
+            self._sync(place)
+            if self._layout is not None and not (place / DONE).exists():
+                self._unfinished.add(str(place.relative_to(self.folder)))
         self._published = max(self._published, epoch)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Mark the folders that are complete by now. What is late goes into them all the same."""
+        if self._layout is None:
+            return
+        for place in [place for place in self._unfinished if self._layout.complete(place, self._watermark_us)]:
+            (self.folder / place / DONE).touch()
+            self._sync(self.folder / place)
+            self._unfinished.discard(place)
+
+    def _placed(self, batches: Sequence[pa.RecordBatch]) -> Iterator[tuple[str, list[pa.RecordBatch]]]:
+        """What goes into each file, and in which folder it lies."""
+        for place, rows in [("", list(batches))] if self._layout is None else self._layout.split(batches):
+            for part in _file_sized(rows):
+                yield place, part
+
+    def _parts(self) -> Iterator[Path]:
+        depth = 0 if self._layout is None else self._layout.depth
+        return self.folder.glob("/".join([*("*=*" for _ in range(depth)), "part-*"]))
+
+    def _make(self, root: Path, place: str) -> None:
+        """Make the folders of a layout below `root`, which must be there, so that they are durable."""
+        folder = root
+        for name in Path(place).parts:
+            parent, folder = folder, folder / name
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                self._sync(parent)
 
     @contextlib.contextmanager
     def _fenced(self) -> Iterator[None]:
@@ -194,8 +260,8 @@ class FolderSink:
     def close(self) -> None:
         """No file is open between calls."""
 
-    def _part(self, epoch: int, number: int) -> Path:
-        return self.folder / f"part-{epoch:010d}-{number}.{self.extension}"
+    def _part(self, place: str, epoch: int, number: int) -> Path:
+        return self.folder / place / f"part-{epoch:010d}-{number}.{self.extension}"
 
     def _sync(self, folder: Path) -> None:
         """Names are durable only when their folder is synced."""
@@ -232,15 +298,34 @@ class JsonSink(FolderSink):
 
     extension = "ndjson"
 
-    def __init__(self, folder: str | Path, *, schema: pa.Schema, name: str | None = None) -> None:
-        super().__init__(folder, schema=schema, name=name)
-        self._encoder = JsonEncoder(schema, suffix=b"\n")
+    def __init__(
+        self, folder: str | Path, *, schema: pa.Schema, name: str | None = None, layout: Layout | None = None
+    ) -> None:
+        super().__init__(folder, schema=schema, name=name, layout=layout)
+        self._encoder = JsonEncoder(self.schema, suffix=b"\n")
 
     def write(self, file: BinaryIO, batches: Sequence[pa.RecordBatch]) -> None:
         for batch in batches:
             rows = max(int(_JSON_PIECE_BYTES * batch.num_rows / max(batch.nbytes, 1)), 1)
             for start in range(0, batch.num_rows, rows):
                 file.write(self._encoder.encode(batch.slice(start, rows)).buffers()[2])
+
+
+class CsvSink(FolderSink):
+    """CSV files with a header line; see `windrow.codec.csv_encode` for how types are written."""
+
+    extension = "csv"
+
+    def __init__(
+        self, folder: str | Path, *, schema: pa.Schema, name: str | None = None, layout: Layout | None = None
+    ) -> None:
+        super().__init__(folder, schema=schema, name=name, layout=layout)
+        self._encoder = CsvEncoder(self.schema)
+
+    def write(self, file: BinaryIO, batches: Sequence[pa.RecordBatch]) -> None:
+        file.write(self._encoder.header())
+        for batch in batches:
+            self._encoder.write(file, batch)
 
 
 def _file_sized(batches: Sequence[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
