@@ -6,6 +6,7 @@ what is read is handed to polars, and what comes back is put beside the other Ar
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -75,7 +76,7 @@ def parse_predicate(value: pl.Expr | Sequence[pl.Expr], schema: Schema, step: st
 
 def column(name: str) -> Expression:
     """The column itself."""
-    return Expression(name, (name,), name, None)
+    return Expression(name, (name,), name, None, name)
 
 
 def _describe(expr: pl.Expr, name: str, selection: bool) -> Expression:
@@ -83,8 +84,15 @@ def _describe(expr: pl.Expr, name: str, selection: bool) -> Expression:
         return column(name)
     inner = expr.meta.undo_aliases()
     if inner.meta.is_column():
-        return Expression(str(inner.meta.output_name()), (inner.meta.output_name(),), inner.meta.output_name(), None)
-    return Expression(str(expr), tuple(dict.fromkeys(expr.meta.root_names())), None, (expr, name))
+        return column(inner.meta.output_name())
+    identity = _identity(inner)
+    reads = tuple(dict.fromkeys(expr.meta.root_names()))
+    return Expression(str(expr), reads, None, inner.alias(identity), identity)
+
+
+def _identity(expr: pl.Expr) -> str:
+    """The same for expressions that compute the same, in every process with this version of polars."""
+    return hashlib.sha256(expr.meta.serialize()).hexdigest()[:16]
 
 
 def _check_row_by_row(expr: pl.Expr, step: str) -> None:
@@ -143,12 +151,11 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 
 def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[pa.Array]:
     """The values of each expression over a batch: one Arrow array each, as long as the batch."""
-    wanted: dict[int, pl.Expr] = {}
+    wanted: dict[str, pl.Expr] = {}  # under names of their own: all may be called like the column that they read
     reads: dict[str, None] = {}
     for expression in expressions:
         if expression.column is None:
-            expr, _ = expression.compiled
-            wanted[id(expr)] = expr
+            wanted[expression.identity] = expression.compiled
             names = expression.reads if expression.reads is not None else visible_names(batch)
             reads.update(dict.fromkeys(names))
     computed = _compute(batch, tuple(reads), list(wanted.values())) if wanted else None
@@ -158,7 +165,7 @@ def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[p
             arrays.append(batch.column(expression.column))
         else:
             assert computed is not None
-            arrays.append(_as_array(computed, expression.compiled[1], batch.num_rows))
+            arrays.append(_as_array(computed, expression.identity, batch.num_rows))
     return arrays
 
 

@@ -108,7 +108,7 @@ class _Binder:
         if expression.column is not None:
             return expression.column
         for name, known in self.arguments:
-            if known.text == expression.text:
+            if known.identity == expression.identity:
                 return name
         name = f"__a{len(self.arguments)}"
         self.arguments.append((name, expression))

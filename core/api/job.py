@@ -17,6 +17,7 @@ from windrow.config import DEFAULT_SHARDS, Limits
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.explain import explain
+from windrow.plan.graph import Graph
 from windrow.plan.lower import lower
 from windrow.progress.ledger import Ledger
 from windrow.runtime.engine import Engine
@@ -154,6 +155,10 @@ class Job:
         where = f"embedded log {path}" if path else "none: every run starts at the beginning"
         head = f"job {self.name}: {self._settings.shards} shards, {self._settings.workers} workers\nledger: {where}\n"
         return head + explain(self._sinks)
+
+    def graph(self) -> Graph:
+        """The plan as a drawing: ``print`` it for mermaid text, ``.svg()`` it, or leave it to a notebook."""
+        return Graph(self._sinks)
 
     def metrics(self) -> dict[str, Any]:
         """Counters since the job was opened: totals, and batches, rows, bytes and nanoseconds of every stage."""

@@ -68,8 +68,16 @@ def read_log(
         )
 
     described = f"log topic {topic!r}" + (" as json" if decoded else "")
+    where = begin if not isinstance(begin, Mapping) else tuple(sorted(begin.items()))
     return _stream(
-        columns, name or topic, described, make, unbounded=end is None, log_path=path, dead_letter=dead_letter
+        columns,
+        name or topic,
+        described,
+        make,
+        unbounded=end is None,
+        log_path=path,
+        dead_letter=dead_letter,
+        identity=("log", str(Path(path).resolve()), topic, str(columns), decoded, where, end, policy, dead_letter),
     )
 
 

@@ -14,7 +14,7 @@ def explain(sinks: tuple[nodes.Node, ...]) -> str:
     plan = lower(sinks)
     lines: list[str] = []
     numbers: dict[int, int] = {}
-    for sink in sinks:
+    for sink in plan.roots:
         _write(sink, 0, plan, lines, numbers)
     return "\n".join(lines)
 

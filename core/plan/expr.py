@@ -10,14 +10,16 @@ from typing import Any
 class Expression:
     """One output column computed row by row.
 
-    `reads` are the columns it needs (None: all of them); `column` is set when it is nothing but that column;
-    `compiled` belongs to ``windrow.expressions``, which made it.
+    `text` is for people: two expressions may be written alike (polars writes ``round(1)`` and ``round(2)`` alike) and
+    be different; those of the same `identity` are the same. `reads` are the columns it needs (None: all of them);
+    `column` is set when it is nothing but that column; `compiled` belongs to ``windrow.expressions``, which made it.
     """
 
     text: str
     reads: tuple[str, ...] | None
     column: str | None
     compiled: Any
+    identity: str
 
     def __str__(self) -> str:
         return self.text

@@ -7,17 +7,20 @@ from collections import defaultdict
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.physical import Physical
+from windrow.plan.rules import optimized
 
 
 def lower(sinks: tuple[nodes.Node, ...]) -> Physical:
     """The plan of a job with these sinks; raises `PlanError` when two sources or sinks have the same name."""
-    order = tuple(nodes.walk(sinks))
+    roots = optimized(sinks)
+    order = tuple(nodes.walk(roots))
     consumers: dict[int, list[nodes.Node]] = defaultdict(list)
     for node in order:
         for child in node.inputs:
             consumers[id(child)].append(node)
     _check_names(order)
     return Physical(
+        roots=roots,
         order=order,
         needed=needed_columns(order, consumers),
         consumers={key: tuple(value) for key, value in consumers.items()},

@@ -61,6 +61,11 @@ class Stateful(Node):
         """The columns of that side that are needed for these columns of the result."""
         raise NotImplementedError
 
+    def passes(self, columns: tuple[str, ...]) -> tuple[int, ...]:
+        """The sides to which a condition on these columns of the result can be moved, so that it need not be asked of
+        the result: there they are called the same, and a row that it leaves out there changes no other row's result."""
+        return ()
+
     def describe_state(self, output: tuple[str, ...]) -> str:
         """All that the saved state depends on when these columns of the result are needed, in one line."""
         raise NotImplementedError
@@ -76,6 +81,7 @@ class SourceNode(Node):
     log_path: str | None = None  # the embedded log it reads, if it does: the default place for the job's ledger
     unbounded: bool = True
     dead_letter: str | None = None  # topic for records that cannot be decoded
+    identity: tuple[Any, ...] | None = None  # equal for sources that give the same rows, which are then read once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +168,10 @@ class Aggregate(Stateful):
     def arguments_of(self) -> tuple[tuple[tuple[str, Expression], ...], ...]:
         return (self.arguments,)
 
+    def passes(self, columns: tuple[str, ...]) -> tuple[int, ...]:
+        keyed = bool(columns) and set(columns) <= set(self.aggregation.keys)
+        return (0,) if keyed else ()
+
     @property
     def ordered(self) -> bool:
         window = self.aggregation.window
@@ -185,8 +195,8 @@ class Aggregate(Stateful):
         arguments = dict(self.arguments)
         parts = []
         for a in aggregation.aggregates:
-            argument = arguments[a.column].text if a.column in arguments else a.column or ""
-            where = f" where {arguments[a.where].text if a.where in arguments else a.where}" if a.where else ""
+            argument = described(arguments[a.column]) if a.column in arguments else a.column or ""
+            where = f" where {described(arguments[a.where]) if a.where in arguments else a.where}" if a.where else ""
             plain = [f"{name}={value}" for name, value in a.options if isinstance(value, (int, str, float))]
             parts.append(f"{a.name}={a.function}({', '.join([argument, *plain])}){where}: {a.argument_type}")
         return f"by [{keys}] {aggregation.window or 'all time'} emit {aggregation.emit} [{'; '.join(parts)}]"
@@ -220,6 +230,11 @@ class SinkNode(_Unary):
     guarantee: str = "exactly-once"
     key: tuple[str, ...] = ()
     changes: str = "upsert"  # how changes of a Table are written: "upsert" (a row replaces that of its key) or "log"
+
+
+def described(expression: Expression) -> str:
+    """The expression as saved state remembers it: for people, and by its identity."""
+    return expression.text if expression.column is not None else f"{expression.text} #{expression.identity}"
 
 
 def columns_of(expression: Expression, input_: Node) -> tuple[str, ...]:

@@ -12,13 +12,14 @@ from windrow.plan import nodes
 class Physical:
     """What the runtime builds a job from.
 
-    `order` has every node once, inputs first; `needed` the columns that someone downstream reads of a node's rows;
-    `consumers` the nodes that read it; `watermarks` for each stateful node the watermark nodes whose least value, less
-    `holds_us`, is its time; `ordered` the sources whose rows must carry their arrival order; `retracting` the
-    stateful nodes that must take back (weight -1) every row that they replace: for the others a new row with the same
-    key is enough.
+    `roots` are the sinks, or whatever the plan was asked for; `order` has every node once, inputs first; `needed` the
+    columns that someone downstream reads of a node's rows; `consumers` the nodes that read it; `watermarks` for each
+    stateful node the watermark nodes whose least value, less `holds_us`, is its time; `ordered` the sources whose rows
+    must carry their arrival order; `retracting` the stateful nodes that must take back (weight -1) every row that they
+    replace: for the others a new row with the same key is enough.
     """
 
+    roots: tuple[nodes.Node, ...]
     order: tuple[nodes.Node, ...]
     needed: dict[int, tuple[str, ...]]
     consumers: dict[int, tuple[nodes.Node, ...]]

@@ -222,4 +222,4 @@ class _Builder:
 
 
 def _column(name: str) -> Expression:
-    return Expression(name, (name,), name, None)
+    return Expression(name, (name,), name, None, name)
