@@ -128,7 +128,7 @@ def test_a_plan_is_drawn(rows: wr.Stream) -> None:
         "    n1 --> n2",
         '    n3[["group by [key] current: n =<br>count() (state unbounded: one row<br>a key)"]]',
         "    n2 --> n3",
-        '    n4(["write function &lt;b&gt;&amp;<br>(at-least-once)"])',
+        '    n4(["write function &lt;b&gt;&amp; (at-least-<br>once)"])',
         "    n3 --> n4",
     ]
     drawn = ElementTree.fromstring(job.graph()._repr_svg_())
