@@ -16,16 +16,16 @@ def build_operator(spec: Aggregation, context: OperatorContext) -> StatefulOpera
     """The operator that computes `spec`; raises `PlanError` for what no operator can do."""
     match spec:
         case Aggregation():
-            return _aggregate(spec)
+            return _aggregate(spec, context)
 
 
-def _aggregate(aggregation: Aggregation) -> StatefulOperator:
+def _aggregate(aggregation: Aggregation, context: OperatorContext) -> StatefulOperator:
     make_accumulators(aggregation)  # refuses unknown aggregates and types
     if not aggregation.keys and not aggregation.aggregates:
         raise PlanError(f"{aggregation.name}: neither keys nor aggregates: there is nothing to compute")
     window = aggregation.window
     if window is None:
-        return TableAggregate(aggregation)
+        return TableAggregate(aggregation, context)
     match window.kind:
         case "session":
             return SessionAggregate(aggregation, window)

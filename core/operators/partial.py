@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import ORIGIN, TIME, Int32s, Int64s
+from windrow.batch import ORIGIN, TIME, WEIGHT, Int32s, Int64s, view
 from windrow.plan.window import Aggregation
 from windrow.state.build import make_accumulators
 from windrow.state.columns import Inputs
@@ -45,17 +45,28 @@ def can_be_partial(aggregation: Aggregation) -> bool:
 
 
 def aggregate_batch(
-    aggregation: Aggregation, batch: pa.RecordBatch, codes: Int64s | int | None, timed: bool
+    aggregation: Aggregation,
+    batch: pa.RecordBatch,
+    codes: Int64s | int | None,
+    timed: bool,
+    *,
+    limit: float | None = 0.5,
+    taken_back: bool = False,
 ) -> pa.RecordBatch | None:
-    """One row a group (key and pane) with partial results; None when there are too many groups for it to pay."""
+    """One row a group (key and pane) with partial results; None when more than `limit` of the rows make a group.
+
+    `taken_back`: the rows had been added before, and are no longer there.
+    """
     panes = None if codes is None or isinstance(codes, int) else codes
     keys = [batch.column(name) for name in aggregation.keys]
-    grouped = _group(keys, panes, batch.num_rows)
+    grouped = _group(keys, panes, batch.num_rows, limit)
     if grouped is None:
         return None
     ids, first = grouped
     rows = Rows(make_accumulators(aggregation), len(first), track=False)
     rows.update(ids, Inputs(batch, timed), every=True)
+    if taken_back:
+        rows.negate()
     taken = pa.array(first)
     columns = {name: key.take(taken) for name, key in zip(aggregation.keys, keys, strict=True)}
     if codes is not None:
@@ -64,11 +75,24 @@ def aggregate_batch(
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
-def _group(keys: list[pa.Array], panes: Int64s | None, rows: int) -> tuple[Int32s, Int64s] | None:
+def aggregate_changes(aggregation: Aggregation, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """One row a group with what the changes of a Table make of it, by their weights of +1 and -1."""
+    added = view(batch.column(WEIGHT), np.int8) > 0
+    parts = []
+    for taken_back, chosen in ((True, ~added), (False, added)):
+        if chosen.any():
+            rows = batch if chosen.all() else batch.filter(pa.array(chosen))
+            part = aggregate_batch(aggregation, rows, None, timed=False, limit=None, taken_back=taken_back)
+            assert part is not None  # without a limit it always pays
+            parts.append(part)
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+
+def _group(keys: list[pa.Array], panes: Int64s | None, rows: int, limit: float | None) -> tuple[Int32s, Int64s] | None:
     """Group of each row and first row of each group."""
     if not keys and panes is None:
         return np.zeros(rows, np.int32), np.zeros(1, np.int64)
-    return group_rows(keys, panes, limit=0.5)
+    return group_rows(keys, panes, limit=limit)
 
 
 def needed_columns(aggregation: Aggregation, batch: pa.RecordBatch) -> list[str]:

@@ -64,12 +64,19 @@ class Aggregate:
         return dict(self.options).get(name, default)
 
 
+#: Aggregates that can take values back, so that they can be taken of the changes of a Table.
+UNDOABLE = ("count", "sum", "mean")
+#: The aggregate that such a grouping has besides: how many rows a group has; without any it is gone.
+ROW_COUNT = "__rows"
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregation:
     """A stateful grouping: keys, window, aggregates, and when results come out.
 
     emit ``final``: a window's rows once, when the watermark passes its end; ``current``: every epoch, the rows that
     changed. Without a window there is no end: emit is always ``current`` and the result is a Table.
+    `weighted`: the input is the changes of a Table, and the last aggregate is the `ROW_COUNT`.
     """
 
     name: str
@@ -78,3 +85,4 @@ class Aggregation:
     window: Window | None
     aggregates: tuple[Aggregate, ...]
     emit: Literal["final", "current"]
+    weighted: bool = False

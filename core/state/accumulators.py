@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
 from windrow.batch import ALL_VALID, Bytes, Int32s, validity, view
-from windrow.errors import StateError
+from windrow.errors import InvariantError, StateError
 from windrow.kernels.groupagg import mark
 from windrow.plan.window import Aggregate
 from windrow.state.columns import Inputs, all_rows, grown
@@ -117,6 +117,10 @@ class Accumulator(ABC):
     @abstractmethod
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         """The result of the first `size` groups, all present."""
+
+    def negate(self, lanes: Lanes) -> None:
+        """Turn partial results into what takes them back when merged. Only for aggregates of `UNDOABLE` functions."""
+        raise InvariantError(f"{self.describe()} cannot be taken back")
 
     @abstractmethod
     def nbytes(self, lanes: Lanes) -> int: ...

@@ -45,24 +45,50 @@ class Count(NumericAccumulator):
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         return from_ints(lanes.arrays[0][:size], None, self.type)
 
+    def negate(self, lanes: Lanes) -> None:
+        lanes.arrays[0] = -lanes.arrays[0]
+
 
 class _Sum(NumericAccumulator):
-    """What sums and means have in common: a mean has one more lane, the count, and is null where it is 0."""
+    """What sums and means have in common: a mean has one more lane, the count, and is null where it is 0.
+
+    So does a sum of values that may be taken back: without, nothing would tell when the last one has gone.
+    """
 
     def __init__(self, aggregate: Aggregate, number: int) -> None:
         super().__init__(aggregate, number)
         self.mean = aggregate.function == "mean"
-        if self.mean:
+        self.counted = self.mean or bool(aggregate.option("counted"))
+        if self.counted:
             self.lanes = (*self.lanes, Lane("count", np.int64))
 
+    def seen_of(self, lanes: Lanes, size: int) -> Bytes | None:
+        """Which of the first groups have a sum; None: all."""
+        if self.counted:
+            some: Bytes = (lanes.arrays[-1][:size] > 0).view(np.uint8)
+            return None if some.all() else some
+        return None if lanes.seen is None else lanes.seen[:size]
+
+    def negate(self, lanes: Lanes) -> None:
+        if self.counted:
+            lanes.arrays[-1] = -lanes.arrays[-1]
+        self.negate_sum(lanes)
+
+    def negate_sum(self, lanes: Lanes) -> None:
+        """Of 128 bits, in two halves, the upper one left out while it is only the sign."""
+        low, high = lanes.arrays[0], lanes.arrays[1]
+        lanes.arrays[0] = -low
+        if high is not None:
+            lanes.arrays[1] = ~high + (low == 0)
+
     def note(self, lanes: Lanes, flags: Bytes, ids: Int32s, valid: Bytes) -> None:
-        if self.mean:
+        if self.counted:
             count_values(ids, valid, lanes.arrays[-1])
         else:
             self.see(lanes, flags, ids, valid)
 
     def merge_note(self, lanes: Lanes, flags: Bytes, ids: Int32s, other: Lanes) -> None:
-        if self.mean:
+        if self.counted:
             sum_int(ids, other.arrays[-1], ALL_VALID, lanes.arrays[-1])
         else:
             self.merge_seen(lanes, flags, ids, other)
@@ -93,7 +119,7 @@ class SumInt(_Sum):
     def merge_aligned(self, lanes: Lanes, flags: Bytes, other: Lanes, present: npt.NDArray[np.bool_]) -> None:
         size = len(present)
         narrow = lanes.arrays[1] is None and other.arrays[1] is None and lanes.bound + other.bound < _SAFE
-        if not narrow or lanes.seen is not None or other.seen is not None or self.mean:
+        if not narrow or lanes.seen is not None or other.seen is not None or self.counted:
             super().merge_aligned(lanes, flags, other, present)
             return
         lanes.arrays[0][:size] += other.arrays[0][:size]
@@ -121,7 +147,7 @@ class SumInt(_Sum):
 
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         low, high = lanes.arrays[0][:size], lanes.arrays[1]
-        seen = None if lanes.seen is None else lanes.seen[:size]
+        seen = self.seen_of(lanes, size)
         if self.mean:
             exact = low.astype(np.float64) if high is None else _limbs_to_float(low, high[:size])
             return self.average(exact, lanes.arrays[-1][:size])
@@ -152,7 +178,7 @@ class SumWide(_Sum):
 
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         low, high = lanes.arrays[0][:size], lanes.arrays[1][:size]
-        seen = None if lanes.seen is None else lanes.seen[:size]
+        seen = self.seen_of(lanes, size)
         argument = self.argument
         if self.mean:
             scale = argument.scale if pa.types.is_decimal(argument) else 0
@@ -194,7 +220,10 @@ class SumFloat(_Sum):
         sums = _rounded(lanes.arrays[0][:size], lanes.arrays[1][:size])
         if self.mean:
             return self.average(sums, lanes.arrays[-1][:size])
-        return from_floats(sums, None if lanes.seen is None else lanes.seen[:size], self.type)
+        return from_floats(sums, self.seen_of(lanes, size), self.type)
+
+    def negate_sum(self, lanes: Lanes) -> None:
+        lanes.arrays[0], lanes.arrays[1] = -lanes.arrays[0], -lanes.arrays[1]
 
 
 class ExtremeInt(NumericAccumulator):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.batch import WEIGHT, Int64s
+from windrow.plan.window import ROW_COUNT
 from windrow.state.accumulators import Lanes
 from windrow.state.rows import finish
 
@@ -27,13 +28,19 @@ def window_batch(
 
 
 def result_batch(
-    state: KeyedState, keys: Sequence[pa.Array], bounds: dict[str, pa.Array], lanes: Sequence[Lanes], size: int
+    state: KeyedState,
+    keys: Sequence[pa.Array],
+    bounds: dict[str, pa.Array],
+    lanes: Sequence[Lanes],
+    size: int,
+    weight: int = 1,
 ) -> pa.RecordBatch:
-    """Results in the order of the output schema; `size` rows."""
+    """Results in the order of the output schema; `size` rows, with this weight if they are changes."""
     aggregation = state.aggregation
     columns = dict(zip(aggregation.keys, keys, strict=True)) | bounds
     values = finish(state.accumulators, lanes, size)
     columns |= {wanted.name: value for wanted, value in zip(aggregation.aggregates, values, strict=True)}
+    columns.pop(ROW_COUNT, None)
     if aggregation.emit == "current" or aggregation.window is None:
-        columns[WEIGHT] = pa.array(np.ones(size, np.int8))
+        columns[WEIGHT] = pa.array(np.full(size, weight, np.int8))
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -109,6 +109,11 @@ class Rows:
             accumulator.merge_aligned(lanes, self.flags, theirs, present)
         self.flags[:size] |= other.flags[:size] & PRESENT
 
+    def negate(self) -> None:
+        """Turn every group into what takes it back when merged."""
+        for accumulator, lanes in zip(self.accumulators, self.lanes, strict=True):
+            accumulator.negate(lanes)
+
     def copy(self) -> Rows:
         """The same groups, with no account of what is unsaved or has changed."""
         made = Rows(self.accumulators, 0, track=False)
@@ -157,6 +162,12 @@ class Rows:
         """The groups changed since `settle`, in order."""
         assert self._changed is not None
         return self._changed.rows(self.flags)
+
+    def settled(self, ids: Int32s) -> Int32s:
+        """Those of the groups, each once, that are there and have not changed since `settle`."""
+        there = np.unique(ids[ids >= 0])
+        kept: Int32s = there[(self.flags[there] & (PRESENT | CHANGED)) == PRESENT]
+        return kept
 
     @property
     def any_changed(self) -> bool:

@@ -8,33 +8,63 @@ import pyarrow as pa
 
 from windrow.batch import Int32s, Tables, view
 from windrow.plan.window import Aggregation
+from windrow.state.accumulators import Lanes
+from windrow.state.changes import Before, differing
 from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
 from windrow.state.output import result_batch
 from windrow.state.panes import ID
 from windrow.state.rows import Rows, load
 
+#: Aggregates that may well stay as they are when rows come.
+_STAYING = ("min", "max", "first", "last", "count_distinct")
+
 
 class TableState(KeyedState):
-    """One shard of a Table. Every key stays: this state is as large as there are keys."""
+    """One shard of a Table. Every key stays: this state is as large as there are keys.
 
-    def __init__(self, aggregation: Aggregation) -> None:
+    With `retract`, the row that a new one replaces is sent before it, with weight -1. Rows that stayed as they were are
+    not sent.
+    """
+
+    def __init__(self, aggregation: Aggregation, retract: bool = False) -> None:
         super().__init__(aggregation)
+        self._retract = retract
+        self._compare = retract or all(a.function in _STAYING for a in aggregation.aggregates)
         self.clear()
 
     def clear(self) -> None:
         self._rows = Rows(self.accumulators, 0, current=True)
+        self._before = Before()
 
     def take(self, ids: Int32s, data: pa.RecordBatch, piece: Piece) -> None:
         self._rows.ensure(self.key_count)
+        if self._compare or self.aggregation.weighted:
+            settled = self._rows.settled(ids)
+            if len(settled):
+                self._before.keep(settled, self._rows.select(settled))
         piece.apply(self._rows, ids)
 
     def emit(self, watermark_us: int) -> list[pa.RecordBatch]:
         ids = self._rows.changed()
         if len(ids) == 0:
             return []
-        outputs = [result_batch(self, self.key_columns(ids), {}, self._rows.select(ids), len(ids))]
+        new = self._results(ids, self._rows.select(ids), 1)
+        old_ids, old = self._before.take(self._results)
         self._rows.settle()
-        return outputs
+        if old is None:
+            return [new[1]] if len(new[0]) else []
+        return differing(old_ids, old, *new, retract=self._retract)
+
+    def _results(self, ids: Int32s, lanes: list[Lanes], weight: int) -> tuple[Int32s, pa.RecordBatch]:
+        """The rows of those of the groups that are there: of one whose rows have all been taken back there is none."""
+        if self.aggregation.weighted:
+            alive = np.flatnonzero(lanes[-1].arrays[0] > 0)
+            if len(alive) < len(ids):
+                ids = ids[alive]
+                lanes = [
+                    a.select(held, alive.astype(np.int32)) for a, held in zip(self.accumulators, lanes, strict=True)
+                ]
+        return ids, result_batch(self, self.key_columns(ids), {}, lanes, len(ids), weight)
 
     def expire(self, watermark_us: int) -> None:
         """A Table forgets nothing."""

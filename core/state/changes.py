@@ -1,0 +1,71 @@
+"""What an epoch changed in the rows of a Table: the old row with weight -1, the new one with +1, nothing for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from windrow.batch import WEIGHT, Int32s
+from windrow.state.accumulators import Lanes
+
+#: Groups with copies of their accumulators, and a weight -> the groups that have a row, and their rows.
+Results = Callable[[Int32s, list[Lanes], int], tuple[Int32s, pa.RecordBatch]]
+
+
+class Before:
+    """How groups were before the epoch changed them."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Int32s, list[Lanes]]] = []
+
+    def keep(self, ids: Int32s, lanes: list[Lanes]) -> None:
+        """Remember copies of the accumulators of groups that are about to change for the first time."""
+        self._kept.append((ids, lanes))
+
+    def take(self, results: Results) -> tuple[Int32s, pa.RecordBatch | None]:
+        """The rows that these groups had, by ascending group; nothing is remembered any more."""
+        made = [results(ids, lanes, -1) for ids, lanes in self._kept]
+        self._kept.clear()
+        if not made:
+            return np.empty(0, np.int32), None
+        ids = np.concatenate([each for each, _ in made])
+        rows = made[0][1] if len(made) == 1 else pa.concat_batches([rows for _, rows in made])
+        order = np.argsort(ids, kind="stable")
+        return ids[order], rows if len(made) == 1 else rows.take(pa.array(order))
+
+
+def differing(
+    old_ids: Int32s, old: pa.RecordBatch, new_ids: Int32s, new: pa.RecordBatch, *, retract: bool
+) -> list[pa.RecordBatch]:
+    """The changes from the old rows to the new ones, both by ascending group: first what is taken back, then what is
+    there now. Without `retract`, only rows of groups that are gone are taken back."""
+    in_old = np.isin(new_ids, old_ids, assume_unique=True)
+    in_new = np.isin(old_ids, new_ids, assume_unique=True)
+    same = _equal(old.filter(pa.array(in_new)), new.filter(pa.array(in_old)))
+    sent, gone = np.ones(len(new_ids), np.bool_), np.ones(len(old_ids), np.bool_)
+    sent[np.flatnonzero(in_old)] = ~same
+    gone[np.flatnonzero(in_new)] = ~same if retract else False
+    parts = [old.filter(pa.array(gone)), new.filter(pa.array(sent))]
+    return [part for part in parts if part.num_rows]
+
+
+def _equal(left: pa.RecordBatch, right: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Which rows are equal in all but their weight; null equals null. What cannot be compared counts as different."""
+    same: npt.NDArray[np.bool_] = np.ones(left.num_rows, np.bool_)
+    for name in left.schema.names:
+        if name != WEIGHT:
+            same &= _equal_values(left.column(name), right.column(name))
+    return same
+
+
+def _equal_values(left: pa.Array, right: pa.Array) -> npt.NDArray[np.bool_]:
+    if pa.types.is_nested(left.type):
+        return np.zeros(len(left), np.bool_)
+    both_null = pc.and_(left.is_null(), right.is_null())
+    equal = pc.or_(pc.fill_null(pc.equal(left, right), False), both_null)
+    values: npt.NDArray[np.bool_] = equal.to_numpy(zero_copy_only=False)
+    return values
