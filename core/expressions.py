@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 from polars.exceptions import PolarsError
 
 from windrow.arrow_types import from_arrow_schema, to_arrow_schema
-from windrow.batch import is_hidden
+from windrow.batch import WEIGHT, is_hidden
 from windrow.datatypes import BOOL, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan.expr import Expression
@@ -191,12 +192,27 @@ def predicate_mask(batch: pa.RecordBatch, predicate: Expression) -> pa.Array:
     return evaluate(batch, [predicate])[0]
 
 
-def latest_by_key(table: pa.Table, key: Sequence[str]) -> pa.Table:
-    """The last row of every key, in the order of the keys' first appearance."""
-    if not key:
-        return table.slice(max(table.num_rows - 1, 0))
-    frame = to_polars(table).unique(subset=list(key), keep="last", maintain_order=True)
-    return _to_arrow(frame)
+def consolidated(changes: pa.Table, key: Sequence[str] | None) -> pa.Table:
+    """The rows of a Table after all its changes, whose weights the column `WEIGHT` has.
+
+    With a `key` they are the last row of every key that was not taken back, in the order of the keys' first appearance;
+    without, every row as often as it was added more than it was taken back.
+    """
+    frame = to_polars(changes)
+    if WEIGHT not in frame.columns:
+        return changes
+    if key is None:
+        columns = [name for name in frame.columns if name != WEIGHT]
+        summed = frame.group_by(columns, maintain_order=True).agg(pl.col(WEIGHT).cast(pl.Int64).sum())
+        there = summed.filter(pl.col(WEIGHT) > 0)
+        rows = there[np.repeat(np.arange(len(there)), there[WEIGHT].to_numpy())]
+        return _to_arrow(rows.drop(WEIGHT)).cast(_unweighted(changes).schema)
+    last = frame.unique(subset=list(key), keep="last", maintain_order=True) if key else frame.tail(1)
+    return _to_arrow(last.filter(pl.col(WEIGHT) > 0).drop(WEIGHT)).cast(_unweighted(changes).schema)
+
+
+def _unweighted(changes: pa.Table) -> pa.Table:
+    return changes.drop_columns([WEIGHT])
 
 
 def is_frame(value: Any) -> bool:

@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from windrow.api.job import Job, job
 from windrow.api.schema import SchemaLike, as_schema
+from windrow.api.sinks import plainest
 from windrow.api.sources import from_source
-from windrow.api.stream import Stream
+from windrow.api.stream import Stream, Table
 from windrow.arrow_types import to_arrow_schema
 from windrow.clock import ManualClock
 from windrow.io.memory import MemorySink, MemorySource
@@ -64,7 +65,8 @@ class Driver:
             self._sink = MemorySink(schema=schema)
             return self._sink
 
-        node = SinkNode(stream.schema, False, stream._node, "driver", "memory", make)
+        key = stream.key if isinstance(stream, Table) else None
+        node = SinkNode(stream.schema, False, stream._node, "driver", "memory", make, changes=plainest(stream), key=key)
         self.job: Job = job(Job((node,)), clock=self.clock, **options)
 
     def step(self) -> list[dict[str, Any]]:

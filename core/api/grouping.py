@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from windrow import expressions
 from windrow.api.aggregates import AggregateExpr
 from windrow.api.stream import Aggregated, Stream, Table
@@ -9,7 +11,7 @@ from windrow.datatypes import FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
-from windrow.plan.window import Aggregate, Aggregation, Window
+from windrow.plan.window import ROW_COUNT, UNDOABLE, Aggregate, Aggregation, Window
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _FLOATS = {"double", "float", "halffloat"}
@@ -42,6 +44,8 @@ class GroupBy:
             raise PlanError("agg: at least one aggregate is needed, for example n=wr.count()")
         binder = _Binder(self._stream)
         bound = tuple(binder.bind(name, aggregate) for name, aggregate in wanted)
+        if self._stream._node.updating:
+            bound = _undoable(bound, self._window)
         return self._result(bound, tuple(binder.arguments))
 
     def _result(
@@ -49,7 +53,7 @@ class GroupBy:
     ) -> Aggregated | Table:
         source = self._stream
         key_fields = tuple(Field(name, source.schema[name].type) for name in self._keys)
-        outputs = tuple(Field(a.name, a.type) for a in aggregates)
+        outputs = tuple(Field(a.name, a.type) for a in aggregates if a.name != ROW_COUNT)
         schema = Schema(key_fields + _window_fields(self._window) + outputs)
         label = "_".join(self._keys) or "all"
         aggregation = Aggregation(
@@ -59,10 +63,25 @@ class GroupBy:
             window=self._window,
             aggregates=aggregates,
             emit="current" if self._window is None else "final",
+            weighted=source._node.updating,
         )
         timed = self._window is not None and self._window.kind != "count"
         node = nodes.Aggregate(schema, timed, source._node, aggregation, arguments)
         return Table(node, self._keys) if self._window is None else Aggregated(node)
+
+
+def _undoable(aggregates: tuple[Aggregate, ...], window: Window | None) -> tuple[Aggregate, ...]:
+    """The aggregates so that rows of a Table can be taken back from them, and the number of rows there are."""
+    if window is not None:
+        raise PlanError(f"window: {window} of a Table: its rows change after their time; take the stream it is made of")
+    for aggregate in aggregates:
+        if aggregate.function not in UNDOABLE:
+            raise PlanError(
+                f"agg({aggregate.name}={aggregate.function}): rows of a Table can be taken back, which only "
+                f"{', '.join(UNDOABLE)} can follow; aggregate the stream that the Table is made of"
+            )
+    counted = tuple(replace(a, options=(*a.options, ("counted", True))) for a in aggregates)
+    return (*counted, Aggregate(ROW_COUNT, "count", None, None, INT64))
 
 
 def _window_fields(window: Window | None) -> tuple[Field, ...]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from windrow.api.job import Job, job
 from windrow.errors import PlanError
-from windrow.expressions import latest_by_key
+from windrow.expressions import consolidated
 from windrow.io.base import REJECTED, Sink
 from windrow.plan import nodes
 from windrow.units import Duration, duration_us
@@ -31,6 +31,7 @@ def write_log(
     *,
     key: str | None,
     format: Literal["arrow", "json"],
+    changes: Literal["upsert", "log"],
     partitions: int,
     name: str | None,
 ) -> Job:
@@ -59,7 +60,8 @@ def write_log(
             in_ledger=in_ledger,
         )
 
-    return _job(stream, name or topic, f"log topic {topic!r} as {format}", make, log_path=path)
+    describe = f"log topic {topic!r} as {format}"
+    return _job(stream, name or topic, describe, make, log_path=path, changes=changes)
 
 
 def write_files(
@@ -70,6 +72,7 @@ def write_files(
     partition_by: Sequence[str],
     partition_time: str | None,
     done_after: Duration,
+    changes: Literal["upsert", "log"],
     name: str | None,
 ) -> Job:
     """See `Stream.write_parquet` and its siblings."""
@@ -89,10 +92,15 @@ def write_files(
         return makers[kind](path, schema=schema, layout=layout)
 
     by = f" by {', '.join(partition_by)}" if partition_by else ""
-    return _job(stream, name or path.name, f"{kind} files in {path}{by}", make)
+    return _job(stream, name or path.name, f"{kind} files in {path}{by}", make, changes=changes)
 
 
-def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], None], name: str | None) -> Job:
+def for_each_batch(
+    stream: Stream,
+    function: Callable[[pa.RecordBatch, int], None],
+    changes: Literal["upsert", "log"],
+    name: str | None,
+) -> Job:
     """See `Stream.for_each_batch`."""
 
     def make(schema: pa.Schema, in_ledger: bool) -> Sink:
@@ -101,7 +109,7 @@ def for_each_batch(stream: Stream, function: Callable[[pa.RecordBatch, int], Non
         return CallbackSink(function)
 
     label = name or str(getattr(function, "__name__", "function"))
-    return _job(stream, label, f"function {label}", make, guarantee="at-least-once")
+    return _job(stream, label, f"function {label}", make, guarantee="at-least-once", changes=changes)
 
 
 def collect(stream: Stream, **options: Any) -> pa.Table:
@@ -113,18 +121,18 @@ def collected(stream: Stream, **options: Any) -> tuple[pa.Table, Progress]:
     """What `Stream.collect` gives, and how the run went."""
     from windrow.api.stream import Table
 
-    one, kept = _in_memory(stream, options)
+    one, kept = _in_memory(stream, options, "weighted")
     if any(source.unbounded for source in one.plan.sources):
         raise PlanError("collect: a source has no end; give it one (end='latest'), or use run() or batches()")
     with one:
         progress = one.run()
     table = kept[0].table()
-    return (latest_by_key(table, stream.key) if isinstance(stream, Table) else table), progress
+    return (consolidated(table, stream.key) if isinstance(stream, Table) else table), progress
 
 
 def batches(stream: Stream, **options: Any) -> Iterator[pa.RecordBatch]:
     """See `Stream.batches`."""
-    one, kept = _in_memory(stream, options)
+    one, kept = _in_memory(stream, options, plainest(stream))
     with one:
         while not one.ended:
             given = 0
@@ -143,7 +151,15 @@ def dead_letter_sink(path: str, topic: str) -> Sink:
     return LogSink(path, topic, schema=REJECTED, name=f"dead letters to {topic}")
 
 
-def _in_memory(stream: Stream, options: dict[str, Any]) -> tuple[Job, list[MemorySink]]:
+def plainest(stream: Stream) -> nodes.Changes:
+    """Upserts where they can say all that there is to say, else a change log."""
+    from windrow.api.stream import Table
+
+    whole = isinstance(stream, Table) and stream.key is not None and not stream._node.deleting
+    return "upsert" if whole else "log"
+
+
+def _in_memory(stream: Stream, options: dict[str, Any], changes: nodes.Changes) -> tuple[Job, list[MemorySink]]:
     from windrow.io.memory import MemorySink
 
     kept: list[MemorySink] = []
@@ -152,12 +168,31 @@ def _in_memory(stream: Stream, options: dict[str, Any]) -> tuple[Job, list[Memor
         kept.append(MemorySink(schema=schema))
         return kept[-1]
 
-    made = _job(stream, "memory", "memory", make)
+    made = _job(stream, "memory", "memory", make, changes=changes)
     made = job(made, **options) if options else made
     if options.get("ledger") is None:
         made = made.configured(ledger="")  # reading a log must not leave a job behind in it
     return made, kept
 
 
-def _job(stream: Stream, name: str, describe: str, make: SinkMaker, **extra: Any) -> Job:
-    return Job((nodes.SinkNode(stream.schema, False, stream._node, name, describe, make, **extra),))
+def _job(
+    stream: Stream, name: str, describe: str, make: SinkMaker, changes: nodes.Changes = "upsert", **extra: Any
+) -> Job:
+    from windrow.api.stream import Table
+
+    key = stream.key if isinstance(stream, Table) else None
+    node = nodes.SinkNode(stream.schema, False, stream._node, name, describe, make, changes=changes, key=key, **extra)
+    if changes not in ("upsert", "log", "weighted"):
+        raise PlanError(f"sink {name!r}: changes must be 'upsert' or 'log', got {changes!r}")
+    if changes == "upsert" and stream._node.updating:
+        if key is None:
+            raise PlanError(
+                f"sink {name!r}: the rows are changes of a Table whose key was dropped on the way, so none can take "
+                "another's place; keep the key's columns, or write all changes with a column op: changes='log'"
+            )
+        if stream._node.deleting:
+            raise PlanError(
+                f"sink {name!r}: rows of this Table can go away, and upserts cannot say so here; write all changes with "
+                "a column op: changes='log'"
+            )
+    return Job((node,))

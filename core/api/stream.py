@@ -111,6 +111,8 @@ class Stream:
     def union(self, *others: Stream) -> Stream:
         """All rows of this and the other streams, which must have the same columns with the same types."""
         for other in others:
+            if isinstance(other, Table) != isinstance(self, Table):
+                raise PlanError("union: of streams, or of Tables, but not of both")
             if str(other.schema) != str(self.schema):
                 raise PlanError(f"union: the columns differ: {self.schema} / {other.schema}")
         inputs = (self._node, *(other._node for other in others))
@@ -153,17 +155,22 @@ class Stream:
         *,
         key: str | None = None,
         format: Literal["arrow", "json"] = "arrow",
+        changes: Literal["upsert", "log"] = "upsert",
         partitions: int = 1,
         name: str | None = None,
     ) -> Job:
         """Append the rows to a topic of an embedded log, in the commit of the epoch that made them.
 
+        A Table is written as upserts, of which the last row of a key counts, or with ``changes="log"`` as all its
+        changes: a column ``op`` is ``d`` where a row is taken back and ``c`` where one is added.
         `key` chooses the partition (of a topic that is made with `partitions`), and is the key of JSON events. `name`
         is what the sink is called, here and in its siblings; a job's sinks have different ones (default: the topic).
         """
         from windrow.api import sinks
 
-        return sinks.write_log(self, log, topic, key=key, format=format, partitions=partitions, name=name)
+        return sinks.write_log(
+            self, log, topic, key=key, format=format, changes=changes, partitions=partitions, name=name
+        )
 
     def write_parquet(self, folder: str | Path, **options: Any) -> Job:
         """Write Parquet files into a folder; a file appears when its epoch is committed. Options: see `write_files`."""
@@ -189,9 +196,12 @@ class Stream:
         partition_by: Sequence[str] = (),
         partition_time: str | None = None,
         done_after: Duration = 0,
+        changes: Literal["upsert", "log"] = "upsert",
         name: str | None = None,
     ) -> Job:
         """Write files into a folder; a file appears when its epoch is committed, each row exactly once.
+
+        How a Table is written, `changes` says, as for `write_log`.
 
         With `partition_by` they lie in folders named by these columns, ``day=2026-01-01/hour=07``, which the files then
         lack. `partition_time` is the format of the time that the columns' values make when joined by spaces, such as
@@ -201,10 +211,16 @@ class Stream:
 
         return sinks.write_files(
             self, folder, kind,
-            partition_by=partition_by, partition_time=partition_time, done_after=done_after, name=name,
+            partition_by=partition_by, partition_time=partition_time, done_after=done_after, changes=changes, name=name,
         )  # fmt: skip
 
-    def for_each_batch(self, function: Callable[[pa.RecordBatch, int], None], *, name: str | None = None) -> Job:
+    def for_each_batch(
+        self,
+        function: Callable[[pa.RecordBatch, int], None],
+        *,
+        changes: Literal["upsert", "log"] = "upsert",
+        name: str | None = None,
+    ) -> Job:
         """Call ``function(batch, epoch)`` for every epoch's rows.
 
         At least once: after a crash the last epoch is repeated with the same rows and the same number, by which the
@@ -212,7 +228,7 @@ class Stream:
         """
         from windrow.api import sinks
 
-        return sinks.for_each_batch(self, function, name)
+        return sinks.for_each_batch(self, function, changes, name)
 
     # -- run and look --------------------------------------------------------------------------------------------
 
@@ -253,20 +269,34 @@ class Stream:
 
 
 class Table(Stream):
-    """Keyed rows that update: a row replaces the earlier one with the same `key`."""
+    """Rows that update: a row replaces the earlier one with the same `key`.
 
-    def __init__(self, node: nodes.Node, key: tuple[str, ...]) -> None:
+    `key` is None when its columns have been dropped or computed anew: the rows are then told apart by all they have. Rows
+    may go away, too: when they no longer pass a filter, or nothing is left of their group.
+    """
+
+    def __init__(self, node: nodes.Node, key: tuple[str, ...] | None) -> None:
         super().__init__(node)
         self.key = key
 
     def _then(self, node: nodes.Node) -> Stream:
-        kept = all(name in node.schema for name in self.key)
-        if isinstance(node, (nodes.Filter, nodes.Project)) and kept:
-            return Table(node, self.key)
+        match node:
+            case nodes.Filter():
+                return Table(node, self.key)
+            case nodes.Project():
+                return Table(node, self._key_after(node))
+            case nodes.Union():
+                return Table(node, None)
         raise PlanError(
-            f"a Table (key {', '.join(self.key) or 'none'}) can only be filtered, projected with its key, written and "
-            "collected"
+            f"{type(node).__name__.lower()}: not on a Table, whose rows are changed and taken back; it can be filtered, "
+            "projected, grouped, put together with others, written and collected"
         )
+
+    def _key_after(self, node: nodes.Project) -> tuple[str, ...] | None:
+        """What the key's columns are called now; None when one of them is not there any more."""
+        names = {expression.column: name for name, expression in reversed(node.columns)}
+        kept = [names.get(name) for name in self.key or ()]
+        return None if self.key is None or None in kept else tuple(name for name in kept if name is not None)
 
 
 class Aggregated(Stream):

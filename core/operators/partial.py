@@ -77,7 +77,7 @@ def aggregate_batch(
 
 def aggregate_changes(aggregation: Aggregation, batch: pa.RecordBatch) -> pa.RecordBatch:
     """One row a group with what the changes of a Table make of it, by their weights of +1 and -1."""
-    added = view(batch.column(WEIGHT), np.int8) > 0
+    added = np.greater(view(batch.column(WEIGHT), np.int8), 0)
     parts = []
     for taken_back, chosen in ((True, ~added), (False, added)):
         if chosen.any():

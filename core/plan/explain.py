@@ -60,8 +60,18 @@ def describe(node: nodes.Node, plan: Physical) -> str:
         case nodes.Late():
             return "late rows of"
         case nodes.SinkNode():
-            return f"write {node.describe} ({node.guarantee})"
+            return f"write {node.describe} ({node.guarantee}{_changes(node)})"
     return type(node).__name__
+
+
+def _changes(node: nodes.SinkNode) -> str:
+    """How a Table's changes are written; nothing for rows that are final."""
+    if not node.input.updating:
+        return ""
+    key = "none" if node.key is None else ", ".join(node.key) or "the one row"
+    if node.changes == "log":
+        return f", changes with a column {nodes.OPERATION}"
+    return f", upserts by {key}" + (" with deletions" if node.input.deleting else "")
 
 
 def _aggregate(node: nodes.Aggregate) -> str:

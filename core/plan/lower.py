@@ -121,7 +121,7 @@ def _needs_old(node: nodes.Node, consumers: dict[int, list[nodes.Node]]) -> bool
     for consumer in consumers.get(id(node), ()):
         match consumer:
             case nodes.SinkNode():
-                if consumer.changes != "upsert":
+                if consumer.needs_old:
                     return True
             case nodes.Project():
                 if _needs_old(consumer, consumers):

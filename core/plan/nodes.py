@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from windrow.datatypes import Schema
 from windrow.plan.expr import Expression
 from windrow.plan.window import Aggregation
+
+#: How the changes of a Table are written. upsert: only new rows, each replaces the one of its key, and none ever goes;
+#: log: with a column `OPERATION`; weighted: the sink is given the weights, and makes of them what it has for it.
+Changes = Literal["upsert", "log", "weighted"]
+#: The column of a change log: ``d`` takes a row back, ``c`` adds one; an update is the one and then the other.
+OPERATION = "op"
 
 #: Aggregates whose result depends on the order of events.
 _ORDERED = ("first", "last", "collect_list")
@@ -29,6 +35,11 @@ class Node:
     def updating(self) -> bool:
         """Whether rows are changes of a Table: they have a weight, and one may take back another."""
         return any(node.updating for node in self.inputs)
+
+    @property
+    def deleting(self) -> bool:
+        """Whether a row of the Table can go without another one with the same key taking its place."""
+        return any(node.deleting for node in self.inputs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +110,10 @@ class Filter(_Unary):
 
     predicate: Expression
 
+    @property
+    def deleting(self) -> bool:
+        return self.input.updating
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Project(_Unary):
@@ -159,6 +174,10 @@ class Aggregate(Stateful):
     @property
     def updating(self) -> bool:
         return self.aggregation.emit == "current"
+
+    @property
+    def deleting(self) -> bool:
+        return self.updating and self.aggregation.weighted
 
     @property
     def spec(self) -> Aggregation:
@@ -228,8 +247,13 @@ class SinkNode(_Unary):
     make: Any
     log_path: str | None = None
     guarantee: str = "exactly-once"
-    key: tuple[str, ...] = ()
-    changes: str = "upsert"  # how changes of a Table are written: "upsert" (a row replaces that of its key) or "log"
+    changes: Changes = "upsert"
+    key: tuple[str, ...] | None = None  # of the Table whose changes are written; None: of none, or it has no key
+
+    @property
+    def needs_old(self) -> bool:
+        """Whether a row must be taken back before another one takes its place."""
+        return self.input.updating and (self.changes == "log" or self.key is None)
 
 
 def described(expression: Expression) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from windrow.arrow_types import to_arrow_schema
+from windrow.batch import WEIGHT
 from windrow.errors import InvariantError
 from windrow.io.base import Sink, Source
 from windrow.operators.base import OperatorContext, ShardState, StatefulOperator
@@ -213,9 +216,14 @@ class _Builder:
 
     def _add_sink(self, node: nodes.SinkNode, number: int) -> steps.Step:
         schema = to_arrow_schema(node.schema)
+        operations = node.input.updating and node.changes == "log"
+        if operations:
+            schema = schema.append(pa.field(nodes.OPERATION, pa.string()))
+        elif node.input.updating and node.changes == "weighted":
+            schema = schema.append(pa.field(WEIGHT, pa.int8()))
         sink: Sink = node.make(schema, self._ledger.holds(node.log_path))
         sink.name = node.name
-        step = steps.SinkStep(f"{number} write {node.name}", len(self._pipeline.sinks), schema)
+        step = steps.SinkStep(f"{number} write {node.name}", len(self._pipeline.sinks), schema, operations)
         self._pipeline.sinks.append(SinkEnd(sink, node))
         self._doors[id(node.input)].after.append(step)
         return step

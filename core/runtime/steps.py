@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.arrow_types import to_arrow_schema
-from windrow.batch import TIME, WATERMARK, is_hidden, view
+from windrow.batch import TIME, WATERMARK, WEIGHT, is_hidden, view
 from windrow.datatypes import Schema
 from windrow.errors import PlanError, RecordError
 from windrow.kernels.watermark import watermark_before, watermark_scan
 from windrow.operators.base import StatefulOperator
 from windrow.plan.expr import Expression
+from windrow.plan.nodes import OPERATION
 from windrow.runtime.exchange import split
 from windrow.runtime.metrics import Tally
 from windrow.runtime.watermarks import Timeline
@@ -220,14 +221,27 @@ class ExchangeStep(Step):
 class SinkStep(Step):
     """The end: collects the rows for a sink."""
 
-    def __init__(self, name: str, index: int, schema: pa.Schema) -> None:
+    def __init__(self, name: str, index: int, schema: pa.Schema, operations: bool = False) -> None:
         super().__init__(name)
         self._index = index
         self._schema = schema
+        self._operations = operations
 
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        if self._operations:
+            batch = batch.append_column(OPERATION, _operations(batch))
+        elif WEIGHT in self._schema.names and WEIGHT not in batch.schema.names:
+            batch = batch.append_column(WEIGHT, pa.array(np.ones(batch.num_rows, np.int8)))
         task.to_sinks.setdefault(self._index, []).append(expressions.cast_batch(batch, self._schema, self.name))
         return None
+
+
+def _operations(batch: pa.RecordBatch) -> pa.Array:
+    """``c`` for rows that are added, ``d`` for rows that are taken back."""
+    if WEIGHT not in batch.schema.names:
+        return pa.repeat(pa.scalar("c"), batch.num_rows)
+    added = np.greater(view(batch.column(WEIGHT), np.int8), 0)
+    return pa.array(["d", "c"]).take(pa.array(added.astype(np.int8)))
 
 
 def event_times(batch: pa.RecordBatch, column: str, step: str, place: str) -> pa.Array:

@@ -1,4 +1,4 @@
-"""What an epoch changed in the rows of a Table: the old row with weight -1, the new one with +1, nothing for the rest."""
+"""What an epoch changed in the rows of a Table: old ones with weight -1, new ones with +1, nothing for the rest."""
 
 from __future__ import annotations
 
