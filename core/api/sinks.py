@@ -192,7 +192,7 @@ def _job(
             )
         if stream._node.deleting:
             raise PlanError(
-                f"sink {name!r}: rows of this Table can go away, and upserts cannot say so here; write all changes with "
-                "a column op: changes='log'"
+                f"sink {name!r}: rows of this Table can go away, and upserts cannot say so here; write all changes "
+                "with a column op: changes='log'"
             )
     return Job((node,))

@@ -271,8 +271,8 @@ class Stream:
 class Table(Stream):
     """Rows that update: a row replaces the earlier one with the same `key`.
 
-    `key` is None when its columns have been dropped or computed anew: the rows are then told apart by all they have. Rows
-    may go away, too: when they no longer pass a filter, or nothing is left of their group.
+    `key` is None when its columns have been dropped or computed anew: the rows are then told apart by all they have.
+    Rows may go away, too: when they no longer pass a filter, or nothing is left of their group.
     """
 
     def __init__(self, node: nodes.Node, key: tuple[str, ...] | None) -> None:
@@ -288,8 +288,8 @@ class Table(Stream):
             case nodes.Union():
                 return Table(node, None)
         raise PlanError(
-            f"{type(node).__name__.lower()}: not on a Table, whose rows are changed and taken back; it can be filtered, "
-            "projected, grouped, put together with others, written and collected"
+            f"{type(node).__name__.lower()}: not on a Table, whose rows are changed and taken back; it can be "
+            "filtered, projected, grouped, put together with others, written and collected"
         )
 
     def _key_after(self, node: nodes.Project) -> tuple[str, ...] | None:

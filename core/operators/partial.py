@@ -51,12 +51,8 @@ def aggregate_batch(
     timed: bool,
     *,
     limit: float | None = 0.5,
-    taken_back: bool = False,
 ) -> pa.RecordBatch | None:
-    """One row a group (key and pane) with partial results; None when more than `limit` of the rows make a group.
-
-    `taken_back`: the rows had been added before, and are no longer there.
-    """
+    """One row a group (key and pane) with partial results; None when more than `limit` of the rows make a group."""
     panes = None if codes is None or isinstance(codes, int) else codes
     keys = [batch.column(name) for name in aggregation.keys]
     grouped = _group(keys, panes, batch.num_rows, limit)
@@ -65,27 +61,38 @@ def aggregate_batch(
     ids, first = grouped
     rows = Rows(make_accumulators(aggregation), len(first), track=False)
     rows.update(ids, Inputs(batch, timed), every=True)
-    if taken_back:
-        rows.negate()
-    taken = pa.array(first)
-    columns = {name: key.take(taken) for name, key in zip(aggregation.keys, keys, strict=True)}
-    if codes is not None:
-        columns[PANE] = pa.array(np.full(len(first), codes, np.int64) if panes is None else panes[first])
-    columns |= rows.save(slice(0, len(first)))
-    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    panes_of = (
+        {}
+        if codes is None
+        else {PANE: pa.array(np.full(len(first), codes, np.int64) if panes is None else panes[first])}
+    )
+    return _partial(aggregation, keys, first, rows, panes_of)
 
 
 def aggregate_changes(aggregation: Aggregation, batch: pa.RecordBatch) -> pa.RecordBatch:
     """One row a group with what the changes of a Table make of it, by their weights of +1 and -1."""
+    keys = [batch.column(name) for name in aggregation.keys]
+    grouped = _group(keys, None, batch.num_rows, None)
+    assert grouped is not None  # without a limit it always pays
+    ids, first = grouped
+    inputs = Inputs(batch, False)
     added = np.greater(view(batch.column(WEIGHT), np.int8), 0)
-    parts = []
-    for taken_back, chosen in ((True, ~added), (False, added)):
-        if chosen.any():
-            rows = batch if chosen.all() else batch.filter(pa.array(chosen))
-            part = aggregate_batch(aggregation, rows, None, timed=False, limit=None, taken_back=taken_back)
-            assert part is not None  # without a limit it always pays
-            parts.append(part)
-    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+    rows, gone = (Rows(make_accumulators(aggregation), len(first), track=False) for _ in range(2))
+    rows.update(np.where(added, ids, np.int32(-1)), inputs, every=True)
+    if not added.all():
+        gone.update(np.where(added, np.int32(-1), ids), inputs, every=True)
+        gone.negate()
+        rows.merge(np.arange(len(first), dtype=np.int32), gone.select(slice(0, len(first))))
+    return _partial(aggregation, keys, first, rows, {})
+
+
+def _partial(
+    aggregation: Aggregation, keys: list[pa.Array], first: Int64s, rows: Rows, panes: dict[str, pa.Array]
+) -> pa.RecordBatch:
+    taken = pa.array(first)
+    columns = {name: key.take(taken) for name, key in zip(aggregation.keys, keys, strict=True)}
+    columns |= panes | rows.save(slice(0, len(first)))
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
 def _group(keys: list[pa.Array], panes: Int64s | None, rows: int, limit: float | None) -> tuple[Int32s, Int64s] | None:

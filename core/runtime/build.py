@@ -118,7 +118,7 @@ class _Builder:
                 return steps.FilterStep(f"{number} filter", node.predicate)
             case nodes.Project():
                 columns = [(name, expression) for name, expression in node.columns if name in needed]
-                return steps.ProjectStep(f"{number} {node.verb}", columns)
+                return steps.ProjectStep(f"{number} {node.verb}", columns, changes=node.updating)
             case nodes.MapBatches():
                 return steps.MapStep(f"{number} map_batches", node.function, node.kind, node.schema)
             case nodes.Explode():

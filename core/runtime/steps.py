@@ -24,6 +24,7 @@ from windrow.plan.nodes import OPERATION
 from windrow.runtime.exchange import split
 from windrow.runtime.metrics import Tally
 from windrow.runtime.watermarks import Timeline
+from windrow.state.changes import consolidated
 
 #: A stateful operator's number, and which of its inputs.
 Side = tuple[int, int]
@@ -89,10 +90,13 @@ class FilterStep(Step):
 class ProjectStep(Step):
     """Gives these columns (hidden ones pass through)."""
 
-    def __init__(self, name: str, columns: Sequence[tuple[str, Expression]], *, keep: bool = False) -> None:
+    def __init__(
+        self, name: str, columns: Sequence[tuple[str, Expression]], *, keep: bool = False, changes: bool = False
+    ) -> None:
         super().__init__(name)
         self._columns = list(columns)
         self._keep = keep  # keep the visible columns there are as well
+        self._changes = changes  # rows are changes of a Table, and may now be what they were before
 
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
         values = expressions.evaluate(batch, [expression for _, expression in self._columns])
@@ -100,7 +104,8 @@ class ProjectStep(Step):
         for name in batch.schema.names:
             if (self._keep or is_hidden(name)) and name not in arrays:
                 arrays[name] = batch.column(name)
-        return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+        made = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+        return consolidated(made) if self._changes and WEIGHT in arrays else made
 
 
 class MapStep(Step):

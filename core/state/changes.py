@@ -9,8 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from windrow.batch import WEIGHT, Int32s
+from windrow.batch import WEIGHT, Int32s, is_hidden, view
 from windrow.state.accumulators import Lanes
+from windrow.state.local import group_rows
+from windrow.state.words import kind_of
 
 #: Groups with copies of their accumulators, and a weight -> the groups that have a row, and their rows.
 Results = Callable[[Int32s, list[Lanes], int], tuple[Int32s, pa.RecordBatch]]
@@ -49,8 +51,30 @@ def differing(
     sent, gone = np.ones(len(new_ids), np.bool_), np.ones(len(old_ids), np.bool_)
     sent[np.flatnonzero(in_old)] = ~same
     gone[np.flatnonzero(in_new)] = ~same if retract else False
-    parts = [old.filter(pa.array(gone)), new.filter(pa.array(sent))]
-    return [part for part in parts if part.num_rows]
+    parts = [part for part in (old.filter(pa.array(gone)), new.filter(pa.array(sent))) if part.num_rows]
+    return [pa.concat_batches(parts)] if len(parts) > 1 else parts
+
+
+def consolidated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The changes without those that undo each other: rows that are equal, one taken back and one added."""
+    weights = view(batch.column(WEIGHT), np.int8).astype(np.int64)
+    if (weights > 0).all() or (weights < 0).all():
+        return batch
+    columns = [batch.column(name) for name in batch.schema.names if not is_hidden(name)]
+    if any(kind_of(column.type) is None for column in columns):
+        return batch
+    grouped = group_rows(columns)
+    assert grouped is not None  # no limit was given
+    ids, first = grouped
+    net = np.bincount(ids, weights, len(first)).astype(np.int64)
+    # of each group the first |net| rows with the sign of the net weight
+    signed = np.sign(net)[ids] == weights
+    rows = np.flatnonzero(signed)
+    order = rows[np.argsort(ids[rows], kind="stable")]
+    groups = ids[order]
+    place = np.arange(len(order)) - np.searchsorted(groups, groups)
+    kept = np.sort(order[place < np.abs(net)[groups]])
+    return batch if len(kept) == len(ids) else batch.take(pa.array(kept))
 
 
 def _equal(left: pa.RecordBatch, right: pa.RecordBatch) -> npt.NDArray[np.bool_]:

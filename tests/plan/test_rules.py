@@ -128,12 +128,12 @@ def test_a_plan_is_drawn(rows: wr.Stream) -> None:
         "    n1 --> n2",
         '    n3[["group by [key] current: n =<br>count() (state unbounded: one row<br>a key)"]]',
         "    n2 --> n3",
-        '    n4(["write function &lt;b&gt;&amp; (at-least-<br>once)"])',
+        '    n4(["write function &lt;b&gt;&amp; (at-least-<br>once, upserts by key)"])',
         "    n3 --> n4",
     ]
     drawn = ElementTree.fromstring(job.graph()._repr_svg_())
     titles = [title.text for title in drawn.iter("{http://www.w3.org/2000/svg}title")]
-    assert len(titles) == 5 and titles[-1] == "write function <b>& (at-least-once)"
+    assert len(titles) == 5 and titles[-1] == "write function <b>& (at-least-once, upserts by key)"
 
 
 @pytest.mark.parametrize("key", [0, 3, 9])

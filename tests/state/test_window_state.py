@@ -14,6 +14,7 @@ from tests.operators.events import NUMBERS, SETS, aggregate, aggregation, partit
 from windrow.batch import TIME
 from windrow.datatypes import FLOAT64, INT64, decimal
 from windrow.errors import AggregateError, PlanError, StateError
+from windrow.operators.base import OperatorContext
 from windrow.operators.build import build_operator
 from windrow.plan.window import Aggregate, Aggregation, Window
 from windrow.state.panes import PaneState
@@ -29,7 +30,7 @@ def batch(times, keys, **columns):
 
 
 def final(wanted: Aggregation, batches: list[pa.RecordBatch]) -> list[dict[str, object]]:
-    operator = build_operator(wanted, 1)
+    operator = build_operator(wanted, OperatorContext(1, ()))
     shard = operator.shard(0)
     for each in batches:
         shard.process(operator.prepare(each).data)
@@ -62,7 +63,7 @@ def test_a_snapshot_and_the_deltas_after_it_are_the_state(seed: int, window: Win
     """Law: restored from a snapshot and deltas, a state holds what the state that wrote them holds."""
     rows = partition(seed, 160)
     wanted = aggregation(window, SETS[aggregates], "final" if window else "current")
-    operator = build_operator(wanted, 1)
+    operator = build_operator(wanted, OperatorContext(1, ()))
     shard = operator.shard(0)
     snapshot, deltas = None, []
     for epoch in range(8):
@@ -141,7 +142,7 @@ def test_user_functions_keep_what_they_are_given() -> None:
 
 
 def filled(panes: int, keys: int, per_pane: int) -> PaneState:
-    operator = build_operator(aggregation(TUMBLING, (TOTAL,)), 1)
+    operator = build_operator(aggregation(TUMBLING, (TOTAL,)), OperatorContext(1, ()))
     shard = operator.shard(0)
     random = np.random.default_rng(1)
     for start in range(0, panes, 50):
@@ -163,7 +164,7 @@ def test_memory_is_in_proportion_to_groups_whatever_the_panes() -> None:
 
 def test_keys_that_nothing_is_held_for_are_forgotten() -> None:
     """Law: state does not grow with keys that come once; outputs and restores do not notice."""
-    operator = build_operator(aggregation(TUMBLING, (TOTAL,)), 1)
+    operator = build_operator(aggregation(TUMBLING, (TOTAL,)), OperatorContext(1, ()))
     shard, saved, sizes = operator.shard(0), [], []
     for epoch in range(12):
         keys = np.arange(epoch * 4000, epoch * 4000 + 5000)
@@ -186,7 +187,7 @@ def test_saved_state_that_does_not_fit_is_refused_by_name() -> None:
     rows = partition(1, 30)
 
     def saved(wanted: Aggregation):
-        operator = build_operator(wanted, 1)
+        operator = build_operator(wanted, OperatorContext(1, ()))
         shard = operator.shard(0)
         shard.process(operator.prepare(rows).data)
         shard.advance(0)
@@ -200,14 +201,14 @@ def test_saved_state_that_does_not_fit_is_refused_by_name() -> None:
         (aggregation(Window("session", gap_us=5), (TOTAL,)), "no table 'sessions'"),
     ):
         with pytest.raises(StateError, match=message):
-            build_operator(other, 1).shard(0).restore(tables, [])
+            build_operator(other, OperatorContext(1, ())).shard(0).restore(tables, [])
     with pytest.raises(StateError, match="meta"):
-        build_operator(aggregation(TUMBLING), 1).shard(0).restore({}, [])
+        build_operator(aggregation(TUMBLING), OperatorContext(1, ())).shard(0).restore({}, [])
 
 
 def test_what_cannot_be_computed_is_refused() -> None:
     """Oracle: the error names the aggregate."""
     with pytest.raises(PlanError, match="what"):
-        build_operator(aggregation(TUMBLING, (aggregate("what", "median", "v", INT64),)), 1)
+        build_operator(aggregation(TUMBLING, (aggregate("what", "median", "v", INT64),)), OperatorContext(1, ()))
     with pytest.raises(PlanError, match="total"):
-        build_operator(aggregation(TUMBLING, (aggregate("total", "sum", "s", INT64),)), 1)
+        build_operator(aggregation(TUMBLING, (aggregate("total", "sum", "s", INT64),)), OperatorContext(1, ()))
