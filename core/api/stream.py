@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from windrow.api.grouping import GroupBy
     from windrow.api.job import Job
     from windrow.io.log.log import Log
+    from windrow.plan.join import How
+    from windrow.plan.window import Window
 
 T = TypeVar("T")
 
@@ -145,6 +147,67 @@ class Stream:
         base = self.with_columns(*computed) if computed else self
         base._require("group_by", tuple(names))
         return GroupBy(base, tuple(names))
+
+    def join(
+        self,
+        other: Stream,
+        on: str | Sequence[str] | None = None,
+        how: How = "inner",
+        *,
+        left_on: str | Sequence[str] | None = None,
+        right_on: str | Sequence[str] | None = None,
+        suffix: str = "_right",
+        where: pl.Expr | None = None,
+        ttl: Duration | None = None,
+    ) -> Stream:
+        """Rows of both with equal keys; null equals nothing.
+
+        `how`: "inner", "left", "right", "full", "semi" (rows of this stream that have a match, once) or "anti" (that
+        have none). Columns are as in polars: keys once, a name that both have gets `suffix` on the right. `where` is a
+        further condition on both sides' columns. Two streams need a `ttl`: rows match when their event times are at
+        most that far apart, and are dropped when the watermark has passed that; ``ttl="unbounded"`` keeps all. Rows
+        without a match leave when the watermark says that none can come; if it never can, they leave at once and are
+        taken back later: the result is a Table. So is a join with a Table, which follows its changes.
+        """
+        from windrow.api import joins
+
+        return joins.join(self, other, on, left_on, right_on, how, suffix, where, ttl)
+
+    def join_interval(
+        self,
+        other: Stream,
+        on: str | Sequence[str] | None = None,
+        how: How = "inner",
+        *,
+        lower: Duration,
+        upper: Duration,
+        left_on: str | Sequence[str] | None = None,
+        right_on: str | Sequence[str] | None = None,
+        suffix: str = "_right",
+        where: pl.Expr | None = None,
+    ) -> Stream:
+        """As `join`, of rows where the other's event time is from `lower` to `upper` (both included) after this one's:
+        ``lower="-5s", upper="10s"``. Rows are kept until the watermark has passed that."""
+        from windrow.api import joins
+
+        return joins.join_interval(self, other, on, left_on, right_on, lower, upper, how, suffix, where)
+
+    def join_window(
+        self,
+        other: Stream,
+        on: str | Sequence[str] | None = None,
+        window: Window | None = None,
+        how: How = "inner",
+        *,
+        left_on: str | Sequence[str] | None = None,
+        right_on: str | Sequence[str] | None = None,
+        suffix: str = "_right",
+        where: pl.Expr | None = None,
+    ) -> Stream:
+        """As `join`, of rows in the same tumbling or hopping window of event time; rows are kept until it closes."""
+        from windrow.api import joins
+
+        return joins.join_window(self, other, on, window, left_on, right_on, how, suffix, where)
 
     # -- where rows go -------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ An operator with one input has side 0 only; a join has left (0) and right (1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +52,10 @@ class ShardState(Protocol):
     def process(self, data: pa.RecordBatch, side: int = 0) -> None:
         """Take rows that `prepare` made of that side, all of this shard."""
 
-    def advance(self, watermark_us: int) -> list[pa.RecordBatch]:
-        """The epoch's rows are all in: emit what is to be emitted, and drop what is no longer needed."""
+    def advance(self, watermark_us: int) -> Iterable[pa.RecordBatch]:
+        """The epoch's rows are all in: emit what is to be emitted, and drop what is no longer needed.
+
+        The rows may be made while they are asked for; whoever calls takes them all before anything else."""
 
     def delta(self) -> Tables:
         """What changed since the last call of `delta` or `snapshot`; after `restore` of everything before it, and this,

@@ -5,18 +5,22 @@ from __future__ import annotations
 from windrow.errors import PlanError
 from windrow.operators.base import OperatorContext, StatefulOperator
 from windrow.operators.count_aggregate import CountAggregate
+from windrow.operators.join import JoinOperator
 from windrow.operators.session_aggregate import SessionAggregate
 from windrow.operators.table_aggregate import TableAggregate
 from windrow.operators.window_aggregate import WindowAggregate
+from windrow.plan.join import Join
 from windrow.plan.window import Aggregation
 from windrow.state.build import make_accumulators
 
 
-def build_operator(spec: Aggregation, context: OperatorContext) -> StatefulOperator:
+def build_operator(spec: Aggregation | Join, context: OperatorContext) -> StatefulOperator:
     """The operator that computes `spec`; raises `PlanError` for what no operator can do."""
     match spec:
         case Aggregation():
             return _aggregate(spec, context)
+        case Join():
+            return JoinOperator(spec, context)
 
 
 def _aggregate(aggregation: Aggregation, context: OperatorContext) -> StatefulOperator:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from windrow.plan import nodes
+from windrow.plan.join import Join
 from windrow.plan.lower import lower
+from windrow.plan.nodes_join import JoinNode
 from windrow.plan.physical import Physical
 from windrow.plan.window import Aggregate
 from windrow.units import format_us
@@ -57,6 +59,8 @@ def describe(node: nodes.Node, plan: Physical) -> str:
             return "union"
         case nodes.Aggregate():
             return _aggregate(node)
+        case JoinNode():
+            return _join(node.join)
         case nodes.Late():
             return "late rows of"
         case nodes.SinkNode():
@@ -82,6 +86,11 @@ def _aggregate(node: nodes.Aggregate) -> str:
     bound = "state bounded by the watermark" if window and window.kind != "count" else "state unbounded: one row a key"
     rule = f" {window}" if window else ""
     return f"group by [{', '.join(aggregation.keys)}]{rule} {aggregation.emit}: {shown} ({bound})"
+
+
+def _join(join: Join) -> str:
+    kept = "state bounded by the watermark" if join.bounded else "state unbounded: all rows of both sides"
+    return f"join {join}{' as changes' if join.updating else ''} ({kept})"
 
 
 def _call(aggregate: Aggregate, arguments: dict[str, str]) -> str:

@@ -1,0 +1,226 @@
+"""Whole rows kept as columns, in the chunks they came in: stored once, gathered by row number.
+
+Rows are numbered from 0 for ever, in the order in which they came. Chunks are never written again; small neighbours
+are put together, so that there are few, and whole chunks at the front are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, bitmap, view
+from windrow.errors import StateError
+from windrow.kernels import chunks as kernels
+from windrow.state.values import storage_type
+
+#: Chunks of fewer rows are put together: an epoch of one row must not leave a chunk behind.
+_FEW_ROWS = 1 << 15
+_PLAIN_BYTES = (1, 2, 4, 8, 16)
+
+
+@dataclass(slots=True)
+class _Chunk:
+    first: int
+    batch: pa.RecordBatch
+
+    @property
+    def end(self) -> int:
+        return self.first + int(self.batch.num_rows)
+
+
+class RowStore:
+    """Append-only rows of one schema."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._stored = pa.schema([(field.name, _stored(field.type)) for field in schema])
+        self._chunks: list[_Chunk] = []
+        self._starts: Int64s = np.empty(0, np.int64)
+        self._gatherers: dict[str, _Gatherer] = {}
+        self.base = 0  # rows before it have been dropped
+        self.end = 0  # the number that the next row gets
+
+    def __len__(self) -> int:
+        return self.end - self.base
+
+    @property
+    def nbytes(self) -> int:
+        return sum(int(chunk.batch.nbytes) for chunk in self._chunks)
+
+    def append(self, batch: pa.RecordBatch) -> int:
+        """Keep the rows of a batch with (at least) the columns of the schema; the number of the first."""
+        first = self.end
+        if batch.num_rows == 0:
+            return first
+        columns = [_cast(batch.column(field.name), field.type) for field in self._stored]
+        self._chunks.append(_Chunk(first, pa.RecordBatch.from_arrays(columns, schema=self._stored)))
+        self.end += batch.num_rows
+        self._merge()
+        self._changed()
+        return first
+
+    def take(self, names: Sequence[str], rows: Int64s) -> list[pa.Array]:
+        """These columns at these rows, with the types of the schema. Raises `StateError` for a dropped row number."""
+        if len(rows) == 0:
+            return [pa.array([], self.schema.field(name).type) for name in names]
+        if int(rows.min()) < self.base or int(rows.max()) >= self.end:
+            raise StateError(f"rows {self.base} to {self.end} are stored, but one outside was asked for")
+        places = np.empty(len(rows), np.int64)
+        numbers = np.empty(len(rows), np.int32)
+        kernels.locate_rows(rows, self._starts, numbers, places)
+        return [self._take(name, numbers, places) for name in names]
+
+    def rows(self, first: int, end: int) -> pa.RecordBatch:
+        """All columns of rows `first` to `end`, with the types in which they are stored."""
+        pieces = [
+            chunk.batch.slice(max(0, first - chunk.first), min(end, chunk.end) - max(first, chunk.first))
+            for chunk in self._chunks
+            if chunk.first < end and chunk.end > first
+        ]
+        if not pieces:
+            return _empty(self._stored)
+        return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """First row and end of each chunk."""
+        return [(chunk.first, chunk.end) for chunk in self._chunks]
+
+    def drop_chunks(self, count: int) -> None:
+        """Forget the first so many chunks."""
+        if count:
+            del self._chunks[:count]
+            self.base = self._chunks[0].first if self._chunks else self.end
+            self._changed()
+
+    def start_at(self, first: int) -> None:
+        """Have no rows, and number the next one `first`."""
+        self._chunks = []
+        self.base = self.end = first
+        self._changed()
+
+    def _take(self, name: str, numbers: Int32s, places: Int64s) -> pa.Array:
+        gatherer = self._gatherers.get(name)
+        if gatherer is None:
+            stored = self._stored.field(name).type
+            columns = [chunk.batch.column(name) for chunk in self._chunks]
+            gatherer = self._gatherers[name] = _Gatherer(stored, columns, self._starts)
+        made = gatherer.take(numbers, places)
+        wanted = self.schema.field(name).type
+        return made if made.type == wanted else made.cast(wanted)
+
+    def _changed(self) -> None:
+        self._starts = np.array([chunk.first for chunk in self._chunks], np.int64)
+        self._gatherers.clear()
+
+    def _merge(self) -> None:
+        """Put the last chunks together while they are small and not much larger than what has come after them."""
+        at = len(self._chunks) - 1
+        rows = self._chunks[at].batch.num_rows
+        while at > 0 and self._chunks[at - 1].batch.num_rows <= min(2 * rows, _FEW_ROWS):
+            at -= 1
+            rows += self._chunks[at].batch.num_rows
+        if at < len(self._chunks) - 1:
+            joined = pa.concat_batches([chunk.batch for chunk in self._chunks[at:]])
+            self._chunks[at:] = [_Chunk(self._chunks[at].first, joined)]
+
+
+class _Gatherer:
+    """One column over all chunks."""
+
+    def __init__(self, type_: pa.DataType, columns: Sequence[pa.Array], starts: Int64s) -> None:
+        self._type = type_
+        self._columns = columns
+        self._starts = starts
+        self._kind = _kind(type_)
+        self._nullable = any(column.null_count for column in columns)
+        buffers = [column.buffers() for column in columns]
+        offsets = np.array([column.offset for column in columns], np.int64)
+        if self._nullable:
+            self._validity = np.array([_address(parts[0]) for parts in buffers], np.int64), offsets
+        match self._kind:
+            case "plain":
+                self._width = type_.bit_width // 8
+                self._addresses = np.array([_address(parts[1]) for parts in buffers], np.int64) + offsets * self._width
+            case "bits":
+                self._addresses, self._shifts = np.array([_address(parts[1]) for parts in buffers], np.int64), offsets
+            case "strings":
+                large = pa.types.is_large_string(type_) or pa.types.is_large_binary(type_)
+                self._width = 8 if large else 4
+                self._addresses = np.array([_address(parts[1]) for parts in buffers], np.int64) + offsets * self._width
+                self._data = np.array([_address(parts[2]) for parts in buffers], np.int64)
+
+    def take(self, chunks: Int32s, places: Int64s) -> pa.Array:
+        valid = self._valid(chunks, places)
+        size = len(chunks)
+        match self._kind:
+            case "plain":
+                buffer = pa.allocate_buffer(size * self._width)
+                out = np.frombuffer(buffer, np.uint8)
+                kernels.gather_fixed(self._addresses, chunks, places, self._width, out)
+                return pa.Array.from_buffers(self._type, size, [bitmap(valid), buffer])
+            case "bits":
+                values = np.empty(size, np.uint8)
+                kernels.gather_bits(self._addresses, self._shifts, chunks, places, values)
+                return pa.Array.from_buffers(self._type, size, [bitmap(valid), bitmap(values)])
+            case "strings":
+                return self._strings(chunks, places, valid)
+        rows = self._starts[chunks] + places - self._starts[0]
+        taken = pa.chunked_array(self._columns, self._type).take(pa.array(rows))
+        return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
+
+    def _valid(self, chunks: Int32s, places: Int64s) -> Bytes:
+        if not self._nullable or self._kind == "other":
+            return ALL_VALID
+        valid = np.empty(len(chunks), np.uint8)
+        kernels.gather_bits(*self._validity, chunks, places, valid)
+        return valid
+
+    def _strings(self, chunks: Int32s, places: Int64s, valid: Bytes) -> pa.Array:
+        taken = np.empty(len(chunks) + 1, np.int64)
+        total = kernels.gather_sizes(self._addresses, chunks, places, self._width, taken)
+        if self._width == 4 and total > 2**31 - 1:
+            raise StateError(
+                f"{len(chunks)} strings of a join are more than 2 GiB together; declare the column large_string"
+            )
+        buffer = pa.allocate_buffer(total)
+        kernels.gather_strings(
+            self._addresses, self._data, chunks, places, self._width, taken, np.frombuffer(buffer, np.uint8)
+        )
+        offsets = pa.py_buffer(taken if self._width == 8 else taken.astype(np.int32))
+        return pa.Array.from_buffers(self._type, len(chunks), [bitmap(valid), offsets, buffer])
+
+
+def _kind(type_: pa.DataType) -> str:
+    is_ = pa.types
+    if is_.is_boolean(type_):
+        return "bits"
+    if is_.is_string(type_) or is_.is_large_string(type_) or is_.is_binary(type_) or is_.is_large_binary(type_):
+        return "strings"
+    plain = is_.is_primitive(type_) or is_.is_decimal128(type_)
+    return "plain" if plain and type_.bit_width // 8 in _PLAIN_BYTES else "other"
+
+
+def _address(buffer: pa.Buffer | None) -> int:
+    return 0 if buffer is None else int(buffer.address)
+
+
+def _stored(type_: pa.DataType) -> pa.DataType:
+    return _stored(type_.value_type) if pa.types.is_dictionary(type_) else storage_type(type_)
+
+
+def _cast(column: pa.Array, type_: pa.DataType) -> pa.Array:
+    return column if column.type == type_ else column.cast(type_)
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+def int64s(batch: pa.RecordBatch, name: str) -> Int64s:
+    """An int64 column without nulls as an array."""
+    values: Int64s = view(batch.column(name), np.int64)  # type: ignore[assignment]
+    return values
