@@ -62,7 +62,7 @@ def gather_fixed(addresses, chunks, places, width, out):  # type: ignore[no-unty
 
 @kernel(NONE(R_I64, R_I64, R_I32, R_I64, W_U8))
 def gather_bits(addresses, shifts, chunks, places, out):  # type: ignore[no-untyped-def]
-    """Bits as one byte each. The bits of chunk c begin ``shifts[c]`` after its address; without an address all are 1."""
+    """Bits as one byte each. The bits of chunk c begin ``shifts[c]`` after its address; with none all are 1."""
     for i in range(chunks.shape[0]):
         chunk = np.uint64(chunks[i])
         value = np.uint8(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -97,9 +98,8 @@ def signed_us(value: Duration, what: str) -> int:
     if isinstance(value, str):
         text = value.strip()
         return -duration_us(text[1:], what) if text.startswith("-") else duration_us(text, what)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value * 1_000
-    return -duration_us(-value, what) if value.days < 0 else duration_us(value, what)
+    negative = value < timedelta(0) if isinstance(value, timedelta) else value < 0
+    return -duration_us(-value, what) if negative else duration_us(value, what)
 
 
 class _Maker:

@@ -8,11 +8,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from windrow import expressions
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import TIME, WATERMARK, WEIGHT
+from windrow.batch import TIME, WATERMARK, WEIGHT, take, validity
 from windrow.errors import PlanError
 from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.operators.lateness import Closed, limits, times_of
@@ -78,10 +77,7 @@ class JoinOperator:
         columns = [batch.column(name) for name in self._join.sides[side].keys]
         if (self._join.how != "semi" and self._join.singles[side]) or not any(column.null_count for column in columns):
             return batch
-        present = columns[0].is_valid()
-        for column in columns[1:]:
-            present = pc.and_(present, column.is_valid())
-        return batch.filter(present)
+        return chosen(batch, keyed(columns))
 
     def _in_time(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
         limit = limits(batch, self._closed.closed_us)
@@ -100,23 +96,39 @@ class JoinOperator:
             inside = begin + window.size_us > times
             if limit is not None:
                 inside &= begin + window.size_us > limit
-            chosen = np.flatnonzero(inside)
-            rows.append(chosen)
-            starts.append(begin[chosen])
-        chosen, begins = np.concatenate(rows), np.concatenate(starts)
+            rows.append(np.flatnonzero(inside))
+            starts.append(begin[rows[-1]])
+        every, begins = np.concatenate(rows), np.concatenate(starts)
         late = None
         if limit is not None:
-            kept = np.zeros(len(times), np.bool_)
-            kept[chosen] = True
-            late = batch.filter(pa.array(~kept & (last + window.size_us > times))) if not kept.all() else None
-        taken = batch if len(rows) == 1 and len(chosen) == len(times) else batch.take(pa.array(chosen))
+            missed = last + window.size_us > times
+            missed[every] = False
+            late = chosen(batch, missed) if missed.any() else None
+        taken = batch
+        if len(rows) > 1 or len(every) < len(times):
+            taken = pa.RecordBatch.from_arrays([take(column, every) for column in batch.columns], schema=batch.schema)
         return taken.set_column(taken.schema.get_field_index(TIME), TIME, pa.array(begins)), late
 
 
+def keyed(columns: Sequence[pa.Array]) -> npt.NDArray[np.bool_]:
+    """For each row whether none of these is null."""
+    there = np.ones(len(columns[0]), np.bool_)
+    for column in columns:
+        if column.null_count:
+            there &= validity(column) != 0
+    return there
+
+
+def chosen(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_]) -> pa.RecordBatch:
+    """The rows where the mask is set; also of types that pyarrow cannot filter."""
+    if mask.all():
+        return batch
+    rows = np.flatnonzero(mask)
+    return pa.RecordBatch.from_arrays([take(column, rows) for column in batch.columns], schema=batch.schema)
+
+
 def _split(batch: pa.RecordBatch, kept: npt.NDArray[np.bool_]) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
-    if kept.all():
-        return batch, None
-    return batch.filter(pa.array(kept)), batch.filter(pa.array(~kept))
+    return (batch, None) if kept.all() else (chosen(batch, kept), chosen(batch, ~kept))
 
 
 def _keep(where: Expression, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:

@@ -73,12 +73,12 @@ class JoinState:
     def process(self, data: pa.RecordBatch, side: int = 0) -> None:
         self._log.begin(self)
         data = self._without_lonely(data, side)
-        weights = view(data.column(WEIGHT), np.int8) if self.join.sides[side].weighted else None
-        if weights is None or (weights > 0).all():
+        added = view(data.column(WEIGHT), np.int8) == 1 if self.join.sides[side].weighted else None
+        if added is None or added.all():
             self._insert(data, side)
             return
-        self._insert(data.filter(pa.array(weights > 0)), side)
-        self._take_back(data.filter(pa.array(weights < 0)), side)
+        self._insert(data.filter(pa.array(added)), side)
+        self._take_back(data.filter(pa.array(~added)), side)
 
     def _without_lonely(self, data: pa.RecordBatch, number: int) -> pa.RecordBatch:
         """Rows without a key come out alone whatever happens: they need not be kept, if they need not wait."""
