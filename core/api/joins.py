@@ -14,6 +14,7 @@ from windrow.api.stream import Stream, Table
 from windrow.arrow_types import from_arrow_type, to_arrow_type
 from windrow.datatypes import DataType, Field, Schema
 from windrow.errors import PlanError
+from windrow.plan import nodes
 from windrow.plan.join import LEFT, RIGHT, How, Join, JoinColumn, JoinSide
 from windrow.plan.nodes_join import JoinNode
 from windrow.plan.window import Window
@@ -102,6 +103,22 @@ def signed_us(value: Duration, what: str) -> int:
     return -duration_us(-value, what) if negative else duration_us(value, what)
 
 
+class Joined(Stream):
+    """Rows of two streams; `late` and `late_other` are those of each that came too late for a join with a bound."""
+
+    _node: JoinNode
+
+    @property
+    def late(self) -> Stream:
+        """The rows of this stream that were older than the watermark, with the columns they had."""
+        return Stream(nodes.Late(self._node.left.schema, False, self._node, LEFT))
+
+    @property
+    def late_other(self) -> Stream:
+        """The rows of the other stream that were older than the watermark."""
+        return Stream(nodes.Late(self._node.right.schema, False, self._node, RIGHT))
+
+
 class _Maker:
     """Checks the two sides against each other, and makes the join."""
 
@@ -146,11 +163,11 @@ class _Maker:
         timed = self.left._node.timed and self.right._node.timed
         key = self._key(columns)
         spec = Join(
-            "join", self.how, sides, types, columns, where, reads, lower_us, upper_us, window, key or (), timed
+            "join", self.how, sides, types, columns, where, reads, lower_us, upper_us, window, key, timed
         )  # fmt: skip
         schema = Schema(tuple(Field(column.name, column.type) for column in columns))
         node = JoinNode(schema, timed, self.left._node, self.right._node, spec)
-        return Table(node, key or ()) if spec.updating else Stream(node)
+        return Table(node, key) if spec.updating else Joined(node)
 
     def _side(self, stream: Stream, side: int) -> JoinSide:
         columns = tuple((field.name, field.type) for field in stream.schema)
@@ -216,11 +233,11 @@ class _Maker:
 
     def _key(self, columns: Sequence[JoinColumn]) -> tuple[str, ...] | None:
         """Columns that identify a row of the result, if both sides are Tables with keys."""
-        left = self.left.key if isinstance(self.left, Table) else ()
+        left = self.left.key if isinstance(self.left, Table) else None
         if self.how in ("semi", "anti"):
-            return left or None
-        right = self.right.key if isinstance(self.right, Table) else ()
-        if not left or not right or self.how == "full":
+            return left
+        right = self.right.key if isinstance(self.right, Table) else None
+        if left is None or right is None or self.how == "full":
             return None
         names = {(column.side, column.source): column.name for column in columns}
         for ours, theirs in zip(*self.keys, strict=True):  # a key that came out once stands for both sides
@@ -233,7 +250,7 @@ class _Maker:
         else:
             wanted = [*((LEFT, name) for name in left), *((RIGHT, name) for name in right)]
         key = tuple(dict.fromkeys(names.get(each, "") for each in wanted))
-        return key if all(key) else None
+        return key if all(key) else None  # with a column that does not come out nothing is identified
 
 
 def _keys(

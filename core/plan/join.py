@@ -54,7 +54,7 @@ class Join:
     lower_us: int | None = None
     upper_us: int | None = None
     window: Window | None = None
-    key: tuple[str, ...] = ()
+    key: tuple[str, ...] | None = None
     timed: bool = False
 
     @property

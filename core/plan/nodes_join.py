@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from windrow.plan.join import LEFT, RIGHT, Join
-from windrow.plan.nodes import Node, Stateful
+from windrow.plan.nodes import Node, Stateful, described
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +29,32 @@ class JoinNode(Stateful):
         return self.join.updating
 
     @property
+    def deleting(self) -> bool:
+        return self.updating
+
+    @property
     def hold_us(self) -> int:
         """Rows that come out alone leave when no match can come any more."""
         join = self.join
         if not join.bounded or join.window is not None or join.how in ("inner", "semi"):
             return 0
         return max(join.kept_us(side) if join.singles[side] else 0 for side in (LEFT, RIGHT))
+
+    def passes(self, columns: tuple[str, ...]) -> tuple[int, ...]:
+        """Conditions on keys go to both sides, those on columns of a side whose rows all come out go to that side."""
+        join = self.join
+        names = {column.name: column for column in join.columns}
+        if any(names[name].source != name for name in columns):
+            return ()
+        types = [dict(side.columns) for side in join.sides]
+        pairs = zip(join.sides[LEFT].keys, join.sides[RIGHT].keys, strict=True)
+        shared = {left for left, right in pairs if left == right and types[LEFT][left] == types[RIGHT][right]}
+        if set(columns) <= shared:
+            return (LEFT, RIGHT)
+        sides = {names[name].side for name in columns}
+        if sides == {LEFT} and join.how in ("inner", "left", "semi", "anti"):
+            return (LEFT,)
+        return (RIGHT,) if sides == {RIGHT} and join.how in ("inner", "right") else ()
 
     def reads(self, side: int, output: tuple[str, ...]) -> set[str]:
         join = self.join
@@ -53,4 +73,5 @@ class JoinNode(Stateful):
             kinds = dict(side.columns)
             held = ", ".join(f"{name}: {kinds[name]}" for name in sorted(self.reads(number, output)))
             sides.append(f"[{held}]{' changes' if side.weighted else ''}")
-        return f"join {self.join} {' '.join(sides)}{' timed' if self.join.timed else ''}"
+        where = "" if self.join.where is None else f" {described(self.join.where)}"
+        return f"join {self.join}{where} {' '.join(sides)}{' timed' if self.join.timed else ''}"

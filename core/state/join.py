@@ -255,10 +255,11 @@ class JoinState:
 
     def _unanswered(self, minus: list[pa.RecordBatch], plus: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The rows taken back whose key no new row has: those that a new one replaces need not be."""
-        if not minus or not plus or not set(self.join.key) <= {column.name for column in self._columns}:
+        key = self.join.key or ()
+        if not minus or not plus or not set(key) <= {column.name for column in self._columns}:
             yield from minus
             return
-        keys = [pa.concat_arrays([batch.column(name) for batch in (*minus, *plus)]) for name in self.join.key]
+        keys = [pa.concat_arrays([batch.column(name) for batch in (*minus, *plus)]) for name in key]
         grouped = group_rows(keys)
         assert grouped is not None
         ids, first = grouped
