@@ -39,7 +39,7 @@ def join(
     ttl: Duration | None,
 ) -> Stream:
     """See `Stream.join`."""
-    maker = _Maker("join", left, right, on, left_on, right_on, how, suffix, where)
+    maker = JoinMaker("join", left, right, on, left_on, right_on, how, suffix, where)
     changes = left._node.updating or right._node.updating
     if ttl == "unbounded" or (ttl is None and changes):
         return maker.make()
@@ -67,7 +67,7 @@ def join_interval(
     where: pl.Expr | None,
 ) -> Stream:
     """See `Stream.join_interval`."""
-    maker = _Maker("join_interval", left, right, on, left_on, right_on, how, suffix, where)
+    maker = JoinMaker("join_interval", left, right, on, left_on, right_on, how, suffix, where)
     maker.need_time("an interval")
     least, most = signed_us(lower, "join_interval: lower"), signed_us(upper, "join_interval: upper")
     if least > most:
@@ -87,7 +87,7 @@ def join_window(
     where: pl.Expr | None,
 ) -> Stream:
     """See `Stream.join_window`."""
-    maker = _Maker("join_window", left, right, on, left_on, right_on, how, suffix, where)
+    maker = JoinMaker("join_window", left, right, on, left_on, right_on, how, suffix, where)
     if not isinstance(window, Window) or window.kind not in ("tumbling", "hopping"):
         raise PlanError(f"join_window: the window must be wr.tumbling(...) or wr.hopping(...), got {window}")
     maker.need_time("a window")
@@ -101,6 +101,11 @@ def signed_us(value: Duration, what: str) -> int:
         return -duration_us(text[1:], what) if text.startswith("-") else duration_us(text, what)
     negative = value < timedelta(0) if isinstance(value, timedelta) else value < 0
     return -duration_us(-value, what) if negative else duration_us(value, what)
+
+
+def schema_of(join: Join) -> Schema:
+    """The columns of the result."""
+    return Schema(tuple(Field(column.name, column.type) for column in join.columns))
 
 
 class Joined(Stream):
@@ -119,7 +124,7 @@ class Joined(Stream):
         return Stream(nodes.Late(self._node.right.schema, False, self._node, RIGHT))
 
 
-class _Maker:
+class JoinMaker:
     """Checks the two sides against each other, and makes the join."""
 
     def __init__(
@@ -156,18 +161,19 @@ class _Maker:
                 )
 
     def make(self, lower_us: int | None = None, upper_us: int | None = None, window: Window | None = None) -> Stream:
+        spec = self.spec(lower_us, upper_us, window)
+        node = JoinNode(schema_of(spec), spec.timed, self.left._node, self.right._node, spec)
+        return Table(node, spec.key) if spec.updating else Joined(node)
+
+    def spec(self, lower_us: int | None = None, upper_us: int | None = None, window: Window | None = None) -> Join:
+        """The join as data."""
         sides = (self._side(self.left, LEFT), self._side(self.right, RIGHT))
         types = tuple(self._common(*pair) for pair in zip(*self.keys, strict=True))
         columns = self._columns()
         where, reads = self._where()
         timed = self.left._node.timed and self.right._node.timed
         key = self._key(columns)
-        spec = Join(
-            "join", self.how, sides, types, columns, where, reads, lower_us, upper_us, window, key, timed
-        )  # fmt: skip
-        schema = Schema(tuple(Field(column.name, column.type) for column in columns))
-        node = JoinNode(schema, timed, self.left._node, self.right._node, spec)
-        return Table(node, key) if spec.updating else Joined(node)
+        return Join("join", self.how, sides, types, columns, where, reads, lower_us, upper_us, window, key, timed)
 
     def _side(self, stream: Stream, side: int) -> JoinSide:
         columns = tuple((field.name, field.type) for field in stream.schema)

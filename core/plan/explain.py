@@ -5,7 +5,7 @@ from __future__ import annotations
 from windrow.plan import nodes
 from windrow.plan.join import Join
 from windrow.plan.lower import lower
-from windrow.plan.nodes_join import JoinNode
+from windrow.plan.nodes_join import JoinNode, Lookup
 from windrow.plan.physical import Physical
 from windrow.plan.window import Aggregate
 from windrow.units import format_us
@@ -61,6 +61,9 @@ def describe(node: nodes.Node, plan: Physical) -> str:
             return _aggregate(node)
         case JoinNode():
             return _join(node.join)
+        case Lookup():
+            again = "" if node.refresh_us is None else f", loaded again every {format_us(node.refresh_us)}"
+            return f"look up {node.join} {node.describe}{again} (no state)"
         case nodes.Late():
             return "late rows of"
         case nodes.SinkNode():

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from windrow.errors import PlanError
 from windrow.plan import nodes
+from windrow.plan.nodes_join import Lookup
 from windrow.plan.physical import Physical
 from windrow.plan.rules import optimized
 
@@ -65,6 +66,8 @@ def _reads(node: nodes.Node, side: int, output: tuple[str, ...]) -> set[str]:
             return {*output, node.column}
         case nodes.Stateful():
             return node.reads(side, output)
+        case Lookup():
+            return node.reads(output)
         case nodes.Union():
             return set(output)
         case nodes.Late():

@@ -96,7 +96,9 @@ class SourceNode(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Unary(Node):
+class Unary(Node):
+    """A node with one input."""
+
     input: Node
 
     @property
@@ -105,7 +107,7 @@ class _Unary(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Filter(_Unary):
+class Filter(Unary):
     """Rows for which the predicate is true."""
 
     predicate: Expression
@@ -116,7 +118,7 @@ class Filter(_Unary):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Project(_Unary):
+class Project(Unary):
     """Columns anew: select, with_columns, drop and rename are all this."""
 
     verb: str
@@ -124,7 +126,7 @@ class Project(_Unary):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MapBatches(_Unary):
+class MapBatches(Unary):
     """A user's function over whole batches."""
 
     function: Any
@@ -133,14 +135,14 @@ class MapBatches(_Unary):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Explode(_Unary):
+class Explode(Unary):
     """One row for each element of list columns."""
 
     columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Watermark(_Unary):
+class Watermark(Unary):
     """Event time from a column, and how far behind the newest event one is still expected."""
 
     column: str
@@ -238,7 +240,7 @@ class Late(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SinkNode(_Unary):
+class SinkNode(Unary):
     """Where rows go. `make(schema, in_ledger)` builds the connector for rows of this Arrow schema;
     `in_ledger` says whether the log at `log_path` is the ledger's own."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from windrow.plan.join import LEFT, RIGHT, Join
-from windrow.plan.nodes import Node, Stateful, described
+from windrow.plan.nodes import Node, Stateful, Unary, described
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,3 +76,22 @@ class JoinNode(Stateful):
             sides.append(f"[{held}]{' changes' if side.weighted else ''}")
         where = "" if self.join.where is None else f" {described(self.join.where)}"
         return f"join {self.join}{where} {' '.join(sides)}{' timed' if self.join.timed else ''}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup(Unary):
+    """Rows with what a table beside the stream has for their keys. `load()` gives that table, an Arrow table.
+
+    Side 1 of `join` is that table; it is loaded when a job starts, and again after `refresh_us` of processing time.
+    """
+
+    join: Join
+    describe: str
+    load: Any
+    refresh_us: int | None
+
+    def reads(self, output: tuple[str, ...]) -> set[str]:
+        """The columns of the stream that are needed for these columns of the result."""
+        join = self.join
+        wanted = [column for column in join.columns if column.name in output]
+        return {*join.sides[LEFT].keys, *(c.source for c in (*wanted, *join.where_columns) if c.side == LEFT)}

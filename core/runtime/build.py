@@ -15,9 +15,11 @@ from windrow.operators.base import OperatorContext, ShardState, StatefulOperator
 from windrow.operators.build import build_operator
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
+from windrow.plan.nodes_join import Lookup
 from windrow.plan.physical import Physical
 from windrow.progress.ledger import Ledger
 from windrow.runtime import steps
+from windrow.runtime.lookup import LookupStep
 from windrow.runtime.watermarks import Timeline
 
 
@@ -123,6 +125,8 @@ class _Builder:
                 return steps.MapStep(f"{number} map_batches", node.function, node.kind, node.schema)
             case nodes.Explode():
                 return steps.ExplodeStep(f"{number} explode", node.columns)
+            case Lookup():
+                return LookupStep(f"{number} lookup", node, needed)
             case nodes.Union():
                 return steps.PassStep(f"{number} union")
             case nodes.Watermark():
