@@ -49,6 +49,41 @@ def kernels_chains(scale: float) -> list[Measured]:
 
 
 @benchmark(
+    "kernels_sorted_chains",
+    "versions of 100k keys, nearly in order of time: put in, the one as of a time found, old ones cut off",
+    kernels=("chains.link_sorted", "chains.probe_nearest", "chains.cut_chains"),
+)
+def kernels_sorted_chains(scale: float) -> list[Measured]:
+    """Ten versions a key."""
+    rows = max(int(1_000_000 * scale), 1_000)
+    keys = max(rows // 10, 10)
+    random = np.random.default_rng(5)
+    ids = random.integers(0, keys, rows).astype(np.int32)
+    times = np.arange(rows, dtype=np.int64) * 10 + random.integers(-500, 500, rows)
+    heads, nexts = np.full(keys, -1, np.int64), np.empty(rows, np.int64)
+    found = np.empty(rows, np.int64)
+    every = np.arange(keys, dtype=np.int32)
+
+    def link() -> None:
+        heads.fill(-1)
+        chains.link_sorted(ids, times, 0, 0, heads, nexts)
+
+    def cut() -> int:
+        link()
+        return int(chains.cut_chains(every, 2**62, 0, heads, times, nexts, found, np.zeros(1, np.int64)))
+
+    linking = median_seconds(link)
+    near = median_seconds(lambda: chains.probe_nearest(ids, times, 1, 0, 2**62, 0, heads, nexts, times, found))
+    total = int(found.sum())
+    cutting = median_seconds(cut)
+    return [
+        Measured(rows, rows * 12, linking, f"{heads.sum()}", "link_sorted"),
+        Measured(rows, rows * 12, near, f"{total}", "probe_nearest"),
+        Measured(rows, rows * 12, cutting, f"{cut()}", "link_sorted and cut_chains"),
+    ]
+
+
+@benchmark(
     "kernels_chunks",
     "random rows of 50 chunks: where they are, int64, bits and strings of 20 bytes",
     kernels=(

@@ -108,3 +108,84 @@ def unlink_rows(ids, hashes, base, state_hashes, heads, nexts, rows):  # type: i
             before = link
             link = after
     return found
+
+
+@kernel(NONE(R_I32, R_I64, I64, I64, W_I64, W_I64))
+def link_sorted(ids, times, first, base, heads, nexts):  # type: ignore[no-untyped-def]
+    """Put rows `first`, `first` + 1, ... into the chains of their keys so that times never grow along a chain.
+
+    `times` are those of all rows from `base`. Of rows with the same time the one put in last comes first. A negative id
+    leaves a row out.
+    """
+    for i in range(ids.shape[0]):
+        row = first + i
+        key = np.int64(ids[i])
+        nexts[row - base] = -1
+        if key < 0:
+            continue
+        time = times[row - base]
+        before = np.int64(-1)
+        link = heads[key]
+        while link >= base and times[link - base] > time:
+            before = link
+            link = nexts[link - base]
+        nexts[row - base] = link
+        if before < 0:
+            heads[key] = row
+        else:
+            nexts[before - base] = row
+
+
+@kernel(NONE(R_I32, R_I64, I64, I64, I64, I64, R_I64, R_I64, R_I64, W_I64))
+def probe_nearest(ids, times, backward, forward, tolerance, base, heads, nexts, state_times, rows):  # type: ignore[no-untyped-def]
+    """For each id the row of its sorted chain that is nearest in time; -1 when there is none within `tolerance`.
+
+    With `backward`, among rows whose time is not after ``times[i]``; with `forward`, not before. Of two as near, the
+    one before. Of rows with the same time, the first in the chain.
+    """
+    known = heads.shape[0]
+    for i in range(ids.shape[0]):
+        key, time = np.int64(ids[i]), times[i]
+        link = heads[key] if 0 <= key < known else np.int64(-1)
+        after = np.int64(-1)
+        while link >= base and state_times[link - base] > time:
+            if after < 0 or state_times[link - base] != state_times[after - base]:
+                after = link
+            link = nexts[link - base]
+        here = link if link >= base else np.int64(-1)
+        if here >= 0 and forward != 0 and state_times[here - base] == time:
+            after = here
+        if backward == 0 or (here >= 0 and time - state_times[here - base] > tolerance):
+            here = np.int64(-1)
+        if forward == 0 or (after >= 0 and state_times[after - base] - time > tolerance):
+            after = np.int64(-1)
+        if here < 0 or (after >= 0 and state_times[after - base] - time < time - state_times[here - base]):
+            here = after
+        rows[i] = here
+
+
+@kernel(I64(R_I32, I64, I64, R_I64, R_I64, W_I64, W_I64, W_I64))
+def cut_chains(ids, until, base, heads, state_times, nexts, rows, cursor):  # type: ignore[no-untyped-def]
+    """Cut each id's sorted chain after the first row whose time is before `until`.
+
+    `rows` gets the rows that are cut off, as many as there is room for; returns how many. ``cursor[0]`` is where in
+    `ids` to go on, the number of ids when all is done.
+    """
+    room = rows.shape[0]
+    found = np.int64(0)
+    at = cursor[0]
+    while at < ids.shape[0]:
+        link = heads[np.int64(ids[at])]
+        while link >= base and state_times[link - base] >= until:
+            link = nexts[link - base]
+        if link >= base:
+            while nexts[link - base] >= base and found < room:
+                gone = nexts[link - base]
+                rows[found] = gone
+                found += 1
+                nexts[link - base] = nexts[gone - base]
+            if nexts[link - base] >= base:
+                break
+        at += 1
+    cursor[0] = at
+    return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -15,7 +16,7 @@ from windrow.arrow_types import from_arrow_type, to_arrow_type
 from windrow.datatypes import DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
-from windrow.plan.join import LEFT, RIGHT, How, Join, JoinColumn, JoinSide
+from windrow.plan.join import LEFT, RIGHT, How, Join, JoinColumn, JoinSide, Strategy
 from windrow.plan.nodes_join import JoinNode
 from windrow.plan.window import Window
 from windrow.units import Duration, duration_us
@@ -94,6 +95,33 @@ def join_window(
     return maker.make(lower_us=0, upper_us=0, window=window)
 
 
+def join_asof(
+    left: Stream,
+    right: Stream,
+    by: Names | None,
+    left_by: Names | None,
+    right_by: Names | None,
+    strategy: Strategy,
+    tolerance: Duration | None,
+    how: How,
+    suffix: str,
+) -> Stream:
+    """See `Stream.join_asof`."""
+    if strategy not in ("backward", "forward", "nearest"):
+        raise PlanError(f"join_asof: strategy must be backward, forward or nearest, got {strategy!r}")
+    if how not in ("left", "inner"):
+        raise PlanError(f"join_asof: how must be left or inner, got {how!r}")
+    if strategy != "backward" and tolerance is None:
+        raise PlanError(
+            f"join_asof: with strategy={strategy!r} a row would wait for ever for one that may come; say how far away "
+            "one may be, for example tolerance='10s'"
+        )
+    maker = JoinMaker("join_asof", left, right, by, left_by, right_by, how, suffix, None)
+    maker.need_time("nearness in time")
+    within = None if tolerance is None else duration_us(tolerance, "join_asof: tolerance")
+    return maker.make(0, 0, strategy=strategy, tolerance_us=within)
+
+
 def signed_us(value: Duration, what: str) -> int:
     """Microseconds of a duration that may be negative: ``"-5s"``, ``timedelta(seconds=-5)``, -5000."""
     if isinstance(value, str):
@@ -160,20 +188,21 @@ class JoinMaker:
                     f"{name} one"
                 )
 
-    def make(self, lower_us: int | None = None, upper_us: int | None = None, window: Window | None = None) -> Stream:
-        spec = self.spec(lower_us, upper_us, window)
+    def make(self, lower_us: int | None = None, upper_us: int | None = None, **options: Any) -> Stream:
+        """The joined stream, or Table."""
+        spec = replace(self.spec(), lower_us=lower_us, upper_us=upper_us, **options)
         node = JoinNode(schema_of(spec), spec.timed, self.left._node, self.right._node, spec)
         return Table(node, spec.key) if spec.updating else Joined(node)
 
-    def spec(self, lower_us: int | None = None, upper_us: int | None = None, window: Window | None = None) -> Join:
-        """The join as data."""
+    def spec(self) -> Join:
+        """The join as data, without a bound."""
         sides = (self._side(self.left, LEFT), self._side(self.right, RIGHT))
         types = tuple(self._common(*pair) for pair in zip(*self.keys, strict=True))
         columns = self._columns()
         where, reads = self._where()
         timed = self.left._node.timed and self.right._node.timed
         key = self._key(columns)
-        return Join("join", self.how, sides, types, columns, where, reads, lower_us, upper_us, window, key, timed)
+        return Join("join", self.how, sides, types, columns, where, reads, key=key, timed=timed)
 
     def _side(self, stream: Stream, side: int) -> JoinSide:
         columns = tuple((field.name, field.type) for field in stream.schema)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from windrow.api.grouping import GroupBy
     from windrow.api.job import Job
     from windrow.io.log.log import Log
-    from windrow.plan.join import How
+    from windrow.plan.join import How, Strategy
     from windrow.plan.window import Window
 
 T = TypeVar("T")
@@ -208,6 +208,47 @@ class Stream:
         from windrow.api import joins
 
         return joins.join_window(self, other, on, window, left_on, right_on, how, suffix, where)
+
+    def join_asof(
+        self,
+        other: Stream,
+        by: str | Sequence[str] | None = None,
+        strategy: Strategy = "backward",
+        *,
+        tolerance: Duration | None = None,
+        how: How = "left",
+        left_by: str | Sequence[str] | None = None,
+        right_by: str | Sequence[str] | None = None,
+        suffix: str = "_right",
+    ) -> Stream:
+        """Each row with the one row of `other` with the same `by` columns that is nearest in event time.
+
+        `strategy`: the last one that is not later ("backward"), the first that is not earlier ("forward"), or the
+        nearest ("nearest", of two as near the earlier); at most `tolerance` away, which the last two need. `how`: rows
+        without one come with nulls ("left") or not at all ("inner"). A row leaves when the watermark says that no
+        nearer one can come. Rows of `other` with the same time: the last one counts. Late rows of both are left out.
+        """
+        from windrow.api import joins
+
+        return joins.join_asof(self, other, by, left_by, right_by, strategy, tolerance, how, suffix)
+
+    def join_temporal(
+        self,
+        versions: Stream,
+        on: str | Sequence[str] | None = None,
+        how: How = "inner",
+        *,
+        left_on: str | Sequence[str] | None = None,
+        right_on: str | Sequence[str] | None = None,
+        suffix: str = "_right",
+    ) -> Stream:
+        """Each row with the version of its key that was valid at its event time (SQL: ``FOR SYSTEM_TIME AS OF``).
+
+        `versions` is a stream with event time of which each row replaces the one with the same key from then on.
+        """
+        from windrow.api import joins
+
+        return joins.join_asof(self, versions, on, left_on, right_on, "backward", None, how, suffix)
 
     def join_lookup(
         self,

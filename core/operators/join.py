@@ -18,6 +18,7 @@ from windrow.operators.lateness import Closed, limits, times_of
 from windrow.plan.expr import Expression
 from windrow.plan.join import Join
 from windrow.plan.window import Window
+from windrow.state.asof import AsofState
 from windrow.state.join import JoinState
 from windrow.state.words import check_key_types
 
@@ -68,6 +69,8 @@ class JoinOperator:
         return Prepared(made, late)
 
     def shard(self, number: int) -> ShardState:
+        if self._join.strategy is not None:
+            return AsofState(self._join, self._context.columns, self._held)
         where = self._join.where
         keep = None if where is None else partial(_keep, where)
         return JoinState(self._join, self._context.columns, self._held, keep, self._context.retract)

@@ -93,6 +93,8 @@ def _aggregate(node: nodes.Aggregate) -> str:
 
 def _join(join: Join) -> str:
     kept = "state bounded by the watermark" if join.bounded else "state unbounded: all rows of both sides"
+    if join.strategy is not None and join.tolerance_us is None:
+        kept = "state: the last row of each key, and what the watermark has not passed"
     return f"join {join}{' as changes' if join.updating else ''} ({kept})"
 
 

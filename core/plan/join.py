@@ -11,6 +11,7 @@ from windrow.plan.window import Window
 from windrow.units import format_us
 
 How = Literal["inner", "left", "right", "full", "semi", "anti"]
+Strategy = Literal["backward", "forward", "nearest"]
 LEFT, RIGHT = 0, 1
 
 
@@ -41,7 +42,8 @@ class Join:
 
     With bounds, the right row's event time is from `lower_us` to `upper_us` after the left row's; without, rows are
     kept for ever. With a `window`, both rows are in the same one. `where` reads `where_columns`. `key` names columns of
-    the result that identify a row of it, if there are such; `timed` says whether both sides have event time.
+    the result that identify a row of it, if there are such; `timed` says whether both sides have event time. With a
+    `strategy`, each left row meets the one right row that is nearest to it in event time, at most `tolerance_us` away.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Join:
     window: Window | None = None
     key: tuple[str, ...] | None = None
     timed: bool = False
+    strategy: Strategy | None = None
+    tolerance_us: int | None = None
 
     @property
     def bounded(self) -> bool:
@@ -82,6 +86,8 @@ class Join:
         """How long after its event time a row of that side can still meet a new one."""
         if self.window is not None:
             return self.window.size_us - 1
+        if self.strategy is not None:
+            return 0 if side == LEFT and self.strategy == "backward" else self.tolerance_us or 0
         return max(0, (self.upper_us if side == LEFT else -(self.lower_us or 0)) or 0)
 
     def __str__(self) -> str:
@@ -90,6 +96,9 @@ class Join:
         text = f"{self.how} on [{keys}]"
         if self.window is not None:
             text += f" in {self.window}"
+        elif self.strategy is not None:
+            within = "" if self.tolerance_us is None else f" within {format_us(self.tolerance_us)}"
+            text += f" as of event time, {self.strategy}{within}"
         elif self.lower_us is not None and self.upper_us is not None:
             text += f" within [{_signed(self.lower_us)}, {_signed(self.upper_us)}]"
         return text if self.where is None else f"{text} where {self.where}"

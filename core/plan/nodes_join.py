@@ -37,6 +37,8 @@ class JoinNode(Stateful):
     def hold_us(self) -> int:
         """Rows that come out alone leave when no match can come any more."""
         join = self.join
+        if join.strategy is not None:
+            return join.kept_us(LEFT)
         if not join.bounded or join.window is not None or join.how in ("inner", "semi"):
             return 0
         return max(join.kept_us(side) if join.singles[side] else 0 for side in (LEFT, RIGHT))

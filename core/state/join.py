@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import TIME, WATERMARK, WEIGHT, Int32s, Int64s, Tables, UInt64s, validity, view
+from windrow.batch import TIME, WATERMARK, WEIGHT, Int32s, Int64s, Tables, UInt64s, view
 from windrow.plan.join import LEFT, RIGHT, Join, JoinColumn
 from windrow.state import join_saved as saved
-from windrow.state.join_side import ALONE, PAIRS_AT_ONCE, SideState
+from windrow.state.join_side import ALONE, PAIRS_AT_ONCE, SideState, forget_keys
 from windrow.state.keys import KeyTable
 from windrow.state.local import group_rows
 from windrow.state.rowhash import row_hashes
@@ -25,8 +25,6 @@ from windrow.units import BEFORE_TIME_US
 
 #: Which of some pairs the residual condition is true for, given a batch of the columns that it reads.
 Keep = Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
-#: Fewer keys than this are never numbered anew.
-_FEW_KEYS = 4096
 _NONE: Int64s = np.empty(0, np.int64)
 _NO_HASHES: UInt64s = np.empty(0, np.uint64)
 
@@ -45,7 +43,7 @@ class JoinState:
         self.join, self._keep, self._retract = join, keep, retract
         self._columns = [column for column in join.columns if column.name in columns]
         self.keys = KeyTable(join.key_types)
-        self.sides = [self._side(number, names) for number, names in enumerate(held)]
+        self.sides: Sequence[SideState] = [self._side(number, names) for number, names in enumerate(held)]
         self.watermark_us = BEFORE_TIME_US
         self._pairs: list[tuple[Int64s, Int64s, int]] = []
         self._touched: list[list[Int64s]] = [[], []]
@@ -84,7 +82,7 @@ class JoinState:
         """Rows without a key come out alone whatever happens: they need not be kept, if they need not wait."""
         if self.join.bounded or not self.sides[number].counted:
             return data
-        keyed = _keyed(data, self.join.sides[number].keys)
+        keyed = saved.keyed(data, self.join.sides[number].keys)
         if keyed.all():
             return data
         self._lonely.append((number, data.filter(pa.array(~keyed))))
@@ -118,7 +116,7 @@ class JoinState:
         """The key id of each row; `ALONE` where a part of the key is null."""
         columns = [data.column(name) for name in self.join.sides[number].keys]
         ids = self.keys.ids(columns)
-        keyed = _keyed(data, self.join.sides[number].keys)
+        keyed = saved.keyed(data, self.join.sides[number].keys)
         if not keyed.all():
             ids[~keyed] = ALONE
         return ids
@@ -277,12 +275,7 @@ class JoinState:
         if self.join.bounded:
             for number, side in enumerate(self.sides):
                 side.expire(self.watermark_us, self.join.kept_us(number))
-        keys = len(self.keys)
-        if keys > _FEW_KEYS and keys > 2 * sum(len(side.store) for side in self.sides):
-            used = self.sides[LEFT].used(keys) | self.sides[RIGHT].used(keys)
-            self.keys.keep(used)
-            for side in self.sides:
-                side.rekey(used)
+        forget_keys(self.keys, self.sides)
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -295,16 +288,6 @@ class JoinState:
     def restore(self, snapshot: Tables | None, deltas: Sequence[Tables]) -> None:
         saved.restore(self, [*([snapshot] if snapshot is not None else []), *deltas])
         self._log.restored(self)
-
-
-def _keyed(data: pa.RecordBatch, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """For each row whether no part of its key is null."""
-    keyed = np.ones(data.num_rows, np.bool_)
-    for name in keys:
-        column = data.column(name)
-        if column.null_count:
-            keyed &= validity(column) != 0
-    return keyed
 
 
 def _ints(batch: pa.RecordBatch, name: str) -> Int64s:

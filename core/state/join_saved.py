@@ -7,21 +7,34 @@ the numbers of rows that are gone (``left_gone``) and of pairs (``left_matches``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import TIME, WATERMARK, Int64s, Tables
+from windrow.batch import TIME, WATERMARK, Int32s, Int64s, Tables, validity
 from windrow.errors import StateError
-from windrow.plan.join import JoinColumn
+from windrow.plan.join import Join, JoinColumn
 from windrow.state.join_side import SideState
 from windrow.state.row_store import int64s
 from windrow.state.rowhash import row_hashes
 
 if TYPE_CHECKING:
-    from windrow.state.join import JoinState
+    from windrow.state.keys import KeyTable
+
+
+class Saved(Protocol):
+    """What is saved of a join, and restored."""
+
+    join: Join
+    keys: KeyTable
+    sides: Sequence[SideState]
+    watermark_us: int
+
+    def key_ids(self, data: pa.RecordBatch, number: int) -> Int32s: ...
+
 
 VERSION = 1
 NAMES = ("left", "right")
@@ -48,13 +61,13 @@ class ChangeLog:
         self._between = False
         self._whole = False
 
-    def begin(self, state: JoinState) -> None:
+    def begin(self, state: Saved) -> None:
         """Something is about to change; when an epoch begins, dead rows are dropped first if there are many."""
         if not self._between:
             return
         self._between = False
         for number, side in enumerate(state.sides):
-            if side.hashed and side.compact():
+            if side.deletes and side.compact():
                 self._whole = True
                 self._gone[number] = []
                 self._counted[number] = []
@@ -68,11 +81,11 @@ class ChangeLog:
     def ended(self) -> None:
         self._between = True
 
-    def restored(self, state: JoinState) -> None:
+    def restored(self, state: Saved) -> None:
         self._saved_end = [side.end for side in state.sides]
         self._between = True
 
-    def save(self, state: JoinState, whole: bool) -> Tables:
+    def save(self, state: Saved, whole: bool) -> Tables:
         whole = whole or self._whole
         # rows that were dropped before they could be saved leave their numbers free
         ends = [0, 0] if whole else self._saved_end
@@ -81,7 +94,7 @@ class ChangeLog:
         tables = {"meta": pa.RecordBatch.from_pylist([dict(zip(_META.names, meta, strict=True))], schema=_META)}
         for number, (name, side) in enumerate(zip(NAMES, state.sides, strict=True)):
             tables[name] = _rows(side, firsts[number])
-            if side.hashed:
+            if side.deletes:
                 tables[f"{name}_gone"] = _gone(side, whole, self._gone[number])
             if side.counted:
                 tables[f"{name}_matches"] = _matches(side, whole, self._counted[number])
@@ -107,6 +120,7 @@ def _gone(side: SideState, whole: bool, rows: Sequence[Int64s]) -> pa.RecordBatc
         wanted = places[~side.alive(places)]
     else:
         wanted = np.concatenate(rows) if rows else _NONE
+        wanted = wanted[wanted >= side.store.base]
     return pa.RecordBatch.from_arrays([pa.array(wanted)], names=["row"])
 
 
@@ -121,7 +135,7 @@ def _matches(side: SideState, whole: bool, rows: Sequence[Int64s]) -> pa.RecordB
     return pa.RecordBatch.from_arrays([pa.array(wanted), pa.array(counts)], names=["row", "matches"])
 
 
-def restore(state: JoinState, saves: Sequence[Tables]) -> None:
+def restore(state: Saved, saves: Sequence[Tables]) -> None:
     """Become what was saved."""
     for tables in saves:
         meta = _read_meta(state, tables)
@@ -137,7 +151,7 @@ def restore(state: JoinState, saves: Sequence[Tables]) -> None:
             side.shown[:size] = alone & (side.ids[:size] != -1)
 
 
-def _read_meta(state: JoinState, tables: Tables) -> dict[str, int]:
+def _read_meta(state: Saved, tables: Tables) -> dict[str, int]:
     held = tables.get("meta")
     if held is None or held.num_rows != 1 or held.schema.names != _META.names:
         raise StateError(f"{state.join.name}: saved state has no valid meta table")
@@ -147,13 +161,13 @@ def _read_meta(state: JoinState, tables: Tables) -> dict[str, int]:
     return meta
 
 
-def _load(state: JoinState, number: int, tables: Tables, meta: dict[str, int]) -> None:
+def _load(state: Saved, number: int, tables: Tables, meta: dict[str, int]) -> None:
     side, name, first = state.sides[number], NAMES[number], meta[f"{NAMES[number]}_first"]
     batch = _table(state, tables, name)
     missing = [column for column in side.store.schema.names if column not in batch.schema.names]
     if missing:
         raise StateError(f"{state.join.name}: saved rows of the {name} side have no column {', '.join(missing)}")
-    if meta["whole"] or (side.bounded and first > side.end):
+    if meta["whole"] or (state.join.bounded and first > side.end):
         side.clear(first)  # all that was saved before has been dropped since
     if first != side.end:
         raise StateError(
@@ -170,14 +184,15 @@ def _load(state: JoinState, number: int, tables: Tables, meta: dict[str, int]) -
         ]  # fmt: skip
         hashes = row_hashes(columns) if side.hashed else np.empty(0, np.uint64)
         side.add(batch, state.key_ids(batch, number), times, marks, hashes)
-    if side.hashed:
-        side.kill(int64s(_table(state, tables, f"{name}_gone"), "row"))
+    if side.deletes:
+        gone = int64s(_table(state, tables, f"{name}_gone"), "row")
+        side.kill(gone[gone >= side.origin])
     if side.counted:
         counts = _table(state, tables, f"{name}_matches")
         side.matches[int64s(counts, "row") - side.origin] = int64s(counts, "matches")
 
 
-def _table(state: JoinState, tables: Tables, name: str) -> pa.RecordBatch:
+def _table(state: Saved, tables: Tables, name: str) -> pa.RecordBatch:
     if name not in tables:
         raise StateError(
             f"{state.join.name}: saved state has no table {name!r}; there are: {', '.join(sorted(tables))}"
@@ -219,3 +234,13 @@ def _source(column: JoinColumn, rows: tuple[Int64s | None, Int64s | None]) -> tu
     if rows[column.side] is not None:
         return column.side, column.source
     return None if column.other is None else (1 - column.side, column.other)
+
+
+def keyed(data: pa.RecordBatch, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """For each row whether no part of its key is null."""
+    keyed = np.ones(data.num_rows, np.bool_)
+    for name in keys:
+        column = data.column(name)
+        if column.null_count:
+            keyed &= validity(column) != 0
+    return keyed

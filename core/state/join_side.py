@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from windrow.batch import Int32s, Int64s, UInt64s
 from windrow.errors import InvariantError
 from windrow.kernels import chains
 from windrow.state.columns import grown
+from windrow.state.keys import KeyTable
 from windrow.state.row_store import RowStore
 from windrow.units import BEFORE_TIME_US
 
@@ -20,6 +21,8 @@ PAIRS_AT_ONCE = 1 << 16
 _NONE: Int64s = np.empty(0, np.int64)
 #: Dead rows are tolerated up to the number of the living, and this many.
 _SLACK = 4096
+#: Fewer keys than this are never numbered anew.
+_FEW_KEYS = 4096
 #: Key ids of a row that is gone, and of one whose key is null: neither is in a chain.
 GONE, ALONE = -1, -2
 _ARRAYS = ("ids", "nexts", "newest", "times", "marks", "hashes", "matches", "shown")
@@ -33,12 +36,15 @@ class SideState:
     is out alone, where that is asked.
     """
 
-    def __init__(self, schema: pa.Schema, *, timed: bool, bounded: bool, hashed: bool, counted: bool) -> None:
+    def __init__(
+        self, schema: pa.Schema, *, timed: bool, bounded: bool, hashed: bool, counted: bool, deletes: bool = False
+    ) -> None:
         self.store = RowStore(schema)
         self.timed, self.bounded, self.hashed, self.counted = timed, bounded, hashed, counted
+        self.deletes = hashed or deletes  # whether rows go one by one
         self.late = False  # whether a row was older than its watermark
         self.dead = 0
-        self._heads: Int64s = np.full(1024, -1, np.int64)
+        self.heads: Int64s = np.full(1024, -1, np.int64)
         self.clear(0)
 
     def clear(self, first: int) -> None:
@@ -46,7 +52,7 @@ class SideState:
         self.store.start_at(first)
         self.origin = first
         self.dead = 0
-        self._heads.fill(-1)
+        self.heads.fill(-1)
         self.ids: Int32s = np.empty(0, np.int32)
         self.nexts = self.newest = self.times = self.marks = _NONE
         self.hashes: UInt64s = np.empty(0, np.uint64)
@@ -55,7 +61,7 @@ class SideState:
 
     @property
     def nbytes(self) -> int:
-        parts = (self._heads, self.ids, self.nexts, self.newest, self.times, self.marks, self.hashes, self.matches)
+        parts = (self.heads, self.ids, self.nexts, self.newest, self.times, self.marks, self.hashes, self.matches)
         return self.store.nbytes + sum(part.nbytes for part in parts) + self.shown.nbytes
 
     @property
@@ -85,13 +91,16 @@ class SideState:
 
     def link(self, first: int, end: int, keys: int) -> None:
         """Put rows `first` to `end` into the chains of their ids, of which there are `keys`."""
-        if keys > len(self._heads):
-            larger = np.full(max(keys, len(self._heads) * 2), -1, np.int64)
-            larger[: len(self._heads)] = self._heads
-            self._heads = larger
+        if keys > len(self.heads):
+            larger = np.full(max(keys, len(self.heads) * 2), -1, np.int64)
+            larger[: len(self.heads)] = self.heads
+            self.heads = larger
         here = slice(first - self.origin, end - self.origin)
         times = self.times[here] if self.bounded else _NONE
-        chains.link_rows(self.ids[here], times, first, self.origin, self._heads, self.nexts, self.newest)
+        self._link(self.ids[here], times, first)
+
+    def _link(self, ids: Int32s, times: Int64s, first: int) -> None:
+        chains.link_rows(ids, times, first, self.origin, self.heads, self.nexts, self.newest)
 
     def probe(self, ids: Int32s, times: Int64s, lower: int, upper: int) -> Iterator[tuple[Int64s, Int64s]]:
         """Pairs (place in `ids`, row here) in bounded pieces; with bounds, by time too."""
@@ -101,7 +110,7 @@ class SideState:
             room = PAIRS_AT_ONCE
             probes, rows = np.empty(room, np.int64), np.empty(room, np.int64)
             found = chains.probe_chains(
-                ids, wanted, lower, upper, self.origin, self._heads, self.nexts, self.times, self.newest,
+                ids, wanted, lower, upper, self.origin, self.heads, self.nexts, self.times, self.newest,
                 cursor, probes, rows,
             )  # fmt: skip
             if found:
@@ -110,7 +119,7 @@ class SideState:
     def take_out(self, ids: Int32s, hashes: UInt64s) -> Int64s:
         """One row like each of these, no longer in its chain."""
         rows = np.empty(len(ids), np.int64)
-        found = chains.unlink_rows(ids, hashes, self.origin, self.hashes, self._heads, self.nexts, rows)
+        found = chains.unlink_rows(ids, hashes, self.origin, self.hashes, self.heads, self.nexts, rows)
         if found < len(ids):
             raise InvariantError("a join was told to take back a row that it was never given")
         self.kill(rows)
@@ -153,6 +162,8 @@ class SideState:
                 break
             count += 1
         self.store.drop_chunks(count)
+        if count and self.deletes:
+            self.dead = int((self.ids[self.store.base - self.origin : self.store.end - self.origin] == GONE).sum())
         gone = self.store.base - self.origin
         if gone > 0 and gone * 2 >= self.store.end - self.origin:
             self._shift(gone)
@@ -173,7 +184,7 @@ class SideState:
 
     def relink(self, keys: int) -> None:
         """Make all chains anew."""
-        self._heads.fill(-1)
+        self.heads.fill(-1)
         self.link(self.origin, self.store.end, keys)
 
     def used(self, keys: int) -> npt.NDArray[np.bool_]:
@@ -186,9 +197,14 @@ class SideState:
         """Key ids are from now on numbered among those that are kept; rows of others have been dropped."""
         numbers = np.append(np.where(kept, np.cumsum(kept) - 1, GONE), (ALONE, GONE)).astype(np.int32)
         self.ids = numbers[self.ids]
-        heads = self._heads[: len(kept)][kept[: len(self._heads)]]
-        self._heads = np.full(max(1024, len(heads)), -1, np.int64)
-        self._heads[: len(heads)] = heads
+        heads = self.heads[: len(kept)][kept[: len(self.heads)]]
+        self.heads = np.full(max(1024, len(heads)), -1, np.int64)
+        self.heads[: len(heads)] = heads
+
+    @property
+    def living(self) -> int:
+        """How many rows are there and not gone."""
+        return len(self.store) - self.dead
 
     def _shift(self, gone: int) -> None:
         self._rearrange(slice(gone, None))
@@ -215,3 +231,48 @@ class SideState:
         for name in _ARRAYS:
             if kept.get(name, True):
                 setattr(self, name, grown(getattr(self, name), room))
+
+
+class SortedSide(SideState):
+    """Rows whose chains are sorted by time, the newest first: versions of a key."""
+
+    def _link(self, ids: Int32s, times: Int64s, first: int) -> None:
+        chains.link_sorted(ids, self.times, first, self.origin, self.heads, self.nexts)
+
+    def nearest(self, ids: Int32s, times: Int64s, backward: bool, forward: bool, tolerance: int) -> Int64s:
+        """For each key id and time the row nearest in time, -1 for none."""
+        rows = np.empty(len(ids), np.int64)
+        chains.probe_nearest(
+            ids, times, int(backward), int(forward), tolerance, self.origin, self.heads, self.nexts, self.times, rows
+        )
+        return rows
+
+    def cut(self, ids: Int32s, until_us: int) -> Int64s:
+        """Let all rows of these keys go that are older than another one from before `until_us`; their numbers."""
+        cursor, parts = np.zeros(1, np.int64), []
+        while cursor[0] < len(ids):
+            rows = np.empty(PAIRS_AT_ONCE, np.int64)
+            found = chains.cut_chains(ids, until_us, self.origin, self.heads, self.times, self.nexts, rows, cursor)
+            parts.append(rows[:found])
+        gone = np.concatenate(parts) if parts else _NONE
+        self.kill(gone)
+        return gone
+
+    def later(self, ids: Int32s, until_us: int) -> Int32s:
+        """Those of these keys whose newest row is not before `until_us`."""
+        heads = self.heads[ids]
+        there = heads >= self.origin
+        later: Int32s = ids[there][self.times[heads[there] - self.origin] >= until_us]
+        return later
+
+
+def forget_keys(keys: KeyTable, sides: Sequence[SideState]) -> Int32s | None:
+    """Drop keys of which no row is left, when they are many; the new id of every old one, if that was done."""
+    count = len(keys)
+    if count <= _FEW_KEYS or count <= 2 * sum(side.living for side in sides):
+        return None
+    used = np.logical_or.reduce([side.used(count) for side in sides])
+    keys.keep(used)
+    for side in sides:
+        side.rekey(used)
+    return np.where(used, np.cumsum(used) - 1, GONE).astype(np.int32)

@@ -67,3 +67,47 @@ def test_unlink_rows(ids, wanted, data):
             left.append(link)
             link = nexts[link - FIRST]
         assert left == expected.get(key, [])
+
+
+def sorted_chains(ids, times):
+    """The arrays of rows that start at `FIRST`, put in by two calls."""
+    size, half = len(ids), len(ids) // 2
+    heads, nexts, clock = np.full(5, -1, np.int64), np.empty(size, np.int64), np.array(times, np.int64)
+    for start, end in ((0, half), (half, size)):
+        chains.link_sorted(np.array(ids[start:end], np.int32), clock, FIRST + start, FIRST, heads, nexts)
+    return heads, nexts, clock
+
+
+def chain_of(heads, nexts, key):
+    left, link = [], heads[key]
+    while link >= 0:
+        left.append(int(link))
+        link = nexts[link - FIRST]
+    return left
+
+
+@given(IDS, IDS, st.sampled_from([(1, 0), (0, 1), (1, 1)]), st.integers(0, 12), st.data())
+@settings(max_examples=150, deadline=None)
+def test_sorted_chains(ids, probing, ways, tolerance, data):
+    """oracle: link_sorted, probe_nearest and cut_chains, with any room for what is cut off"""
+    clock = st.integers(-9, 9)
+    state_times = data.draw(st.lists(clock, min_size=len(ids), max_size=len(ids)))
+    times = data.draw(st.lists(clock, min_size=len(probing), max_size=len(probing)))
+    heads, nexts, places = sorted_chains(ids, state_times)
+    expected = oracle.link_sorted(ids, state_times, FIRST)
+    assert all(chain_of(heads, nexts, key) == expected.get(key, []) for key in range(5))
+
+    by_row = dict(enumerate(state_times, FIRST))
+    rows = np.empty(len(probing), np.int64)
+    arrays = np.array(probing, np.int32), np.array(times, np.int64)
+    chains.probe_nearest(*arrays, *ways, tolerance, FIRST, heads, nexts, places, rows)
+    assert rows.tolist() == oracle.probe_nearest(probing, times, *ways, tolerance, expected, by_row)
+
+    keys, until = [key for key in range(5) if key in expected], data.draw(clock)
+    cursor, room, gone = np.zeros(1, np.int64), data.draw(st.integers(1, 4)), []
+    while cursor[0] < len(keys):
+        cut = np.empty(room, np.int64)
+        found = chains.cut_chains(np.array(keys, np.int32), until, FIRST, heads, places, nexts, cut, cursor)
+        gone += cut[:found].tolist()
+    assert gone == oracle.cut_chains(keys, until, expected, by_row)
+    assert all(chain_of(heads, nexts, key) == expected.get(key, []) for key in range(5))
