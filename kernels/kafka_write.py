@@ -84,7 +84,8 @@ def write(  # type: ignore[no-untyped-def]
     Keys and values: offsets (one more than `times`; none: all are null), bytes, one byte a row for whether it is there.
     Headers as `header_bytes` writes them (no offsets: none). `times` in ms. In `table` `BATCH_SLOTS` int64 a batch:
     from where to where it lies in `out`, its first row, its records, the times of the first and the latest record.
-    Returns how many batches. ``too_large[0]``: how many rows do not fit into a batch and were left out; their numbers follow.
+    Returns how many batches. ``too_large[0]``: how many rows do not fit into a batch and were left out; their numbers
+    follow.
     """
     base = address(out)
     key_source, value_source, header_source = address(key_data), address(value_data), address(header_data)

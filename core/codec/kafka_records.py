@@ -162,6 +162,7 @@ class _Reading:
         self._chosen: list[list[int]] = []  # batches with records to give
         self._parts: list[Bytes] = []  # their records, as soon as one had to be decompressed
         self._room = 0
+        self._behind = 0  # the offset after the last batch, wanted or not
         self.next_offset = wanted
         self.leader_epoch = -1
         self.broken: Broken | None = None
@@ -188,8 +189,9 @@ class _Reading:
         flags, last = batch[kernels.ATTRIBUTES], batch[kernels.BASE_OFFSET] + batch[kernels.LAST_DELTA]
         if crc32c.crc32c(self._view[at - _CRC_FROM : end]) != batch[kernels.CRC]:
             return self._break(batch, "its checksum (CRC-32C) is not that of its bytes")
-        if last < self.next_offset and last >= self._wanted:
-            return self._break(batch, f"it follows a batch that ends at offset {self.next_offset - 1}")
+        if batch[kernels.BASE_OFFSET] < self._behind:
+            return self._break(batch, f"it follows a batch that ends at offset {self._behind - 1}")
+        self._behind = last + 1
         committed = self._committed(batch, last)
         if last < self._wanted:
             return True
