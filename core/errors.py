@@ -27,6 +27,10 @@ class CorruptionError(LogError):
     """Stored bytes are not the bytes that were written; the message names the file and the place."""
 
 
+class BrokerError(WindrowError):
+    """A Kafka cluster cannot do what was asked: not reachable, no such topic, not allowed, an offset that is gone."""
+
+
 class FencedError(WindrowError):
     """Another process has taken over this job; this one must stop and has committed nothing since."""
 

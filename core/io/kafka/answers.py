@@ -1,0 +1,54 @@
+"""What brokers' error codes mean for a job: worth another try, not allowed, or somebody else's turn; and the sentence.
+
+Codes are those of the protocol (kafka.apache.org, "Protocol Error Codes").
+"""
+
+from __future__ import annotations
+
+import kafka.errors as kafka_errors
+
+from windrow.errors import BrokerError, FencedError, WindrowError
+
+UNKNOWN_TOPIC = 3
+MESSAGE_TOO_LARGE = 10
+NOT_COORDINATOR = 16
+RECORD_LIST_TOO_LARGE = 18
+TOPIC_DENIED = 29
+GROUP_DENIED = 30
+CLUSTER_DENIED = 31
+TOPIC_EXISTS = 36
+TRANSACTIONAL_ID_DENIED = 53
+CONCURRENT_TRANSACTIONS = 51
+
+#: What goes away by itself: a leader or a coordinator moves, starts or loads; too few replicas; an end being written.
+RETRIABLE = frozenset({3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 51, 56, 74, 75, 78, 89, 100, 103})
+#: Whoever holds the coordinator or the leader in mind has to look again.
+MOVED = frozenset({3, 5, 6, 9, 13, 14, 15, 16, 74, 75, 100, 103})
+#: Another producer has the transactional id, another member the group.
+FENCED = frozenset({22, 25, 47, 49, 67, 82, 90})
+DENIED = frozenset({TOPIC_DENIED, GROUP_DENIED, CLUSTER_DENIED, TRANSACTIONAL_ID_DENIED})
+TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
+
+_ACLS = {
+    TOPIC_DENIED: "Read and Describe on topics that are read, Write and Describe on topics that are written",
+    GROUP_DENIED: "Read on the group",
+    CLUSTER_DENIED: "the right on the cluster (Create, to make topics)",
+    TRANSACTIONAL_ID_DENIED: "Write and Describe on the transactional id",
+}
+
+
+def name(code: int) -> str:
+    """The protocol's name of a code, with its number."""
+    kind = kafka_errors.for_code(code)
+    text = getattr(kind, "message", None) or kind.__name__
+    return f"{text} ({code})"
+
+
+def error(code: int, what: str, resource: str = "") -> WindrowError:
+    """`what` went wrong with this code: the error to raise."""
+    if code in DENIED:
+        of = f" {resource!r}" if resource else ""
+        return BrokerError(f"{what}: not allowed; the ACL for{of} is missing: {_ACLS[code]}")
+    if code in FENCED:
+        return FencedError(f"{what}: another process has taken over, the brokers say {name(code)}")
+    return BrokerError(f"{what}: the brokers say {name(code)}")
