@@ -29,9 +29,12 @@ class GroupBy:
         """Aggregate within windows of event time (or count); see `tumbling`, `hopping`, `session` and the others."""
         if not isinstance(window, Window):
             raise PlanError(f"window: expected wr.tumbling(...), wr.hopping(...) or another window, got {window!r}")
-        if window.kind != "count" and not self._stream._node.timed:
+        if window.kind != "count" and not window.processing and not self._stream._node.timed:
             raise PlanError(f"window: {window} needs event time; call .watermark(column, delay=...) before group_by")
-        return GroupBy(self._stream, self._keys, window)
+        stream = self._stream
+        if window.processing:
+            stream = stream._then(nodes.Watermark(stream.schema, True, stream._node, None, 0, None))
+        return GroupBy(stream, self._keys, window)
 
     def agg(self, *aggregates: AggregateExpr, **named: AggregateExpr) -> Aggregated | Table:
         """One row a group (and window), with the keys, the window's bounds and these aggregates as columns.
@@ -42,7 +45,7 @@ class GroupBy:
         wanted += list(named.items())
         if not wanted:
             raise PlanError("agg: at least one aggregate is needed, for example n=wr.count()")
-        binder = _Binder(self._stream)
+        binder = Binder(self._stream)
         bound = tuple(binder.bind(name, aggregate) for name, aggregate in wanted)
         if self._stream._node.updating:
             bound = _undoable(bound, self._window)
@@ -92,7 +95,7 @@ def _window_fields(window: Window | None) -> tuple[Field, ...]:
     return (Field("window_start", TIMESTAMP), Field("window_end", TIMESTAMP))
 
 
-class _Binder:
+class Binder:
     """Binds aggregates to a stream's columns; argument expressions become hidden columns, equal ones once."""
 
     def __init__(self, stream: Stream) -> None:

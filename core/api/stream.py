@@ -15,11 +15,13 @@ from windrow.api.schema import SchemaLike, as_schema
 from windrow.datatypes import DATE, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
+from windrow.plan.topk import Ties
 from windrow.units import Duration, duration_us
 
 if TYPE_CHECKING:
     from windrow.api.grouping import GroupBy
     from windrow.api.job import Job
+    from windrow.api.over import Frames
     from windrow.io.log.log import Log
     from windrow.plan.join import How, Strategy
     from windrow.plan.window import Window
@@ -208,6 +210,56 @@ class Stream:
         from windrow.api import joins
 
         return joins.join_window(self, other, on, window, left_on, right_on, how, suffix, where)
+
+    def top_k(
+        self,
+        n: int,
+        by: str | Sequence[str],
+        *,
+        per: str | Sequence[str] = (),
+        descending: bool | Sequence[bool] = True,
+        ties: Ties = "row_number",
+        rank: str | None = None,
+    ) -> Stream:
+        """The first `n` rows of each group (equal `per`) when ordered by columns, the largest values first.
+
+        `descending` may say otherwise, for all columns of `by` or for each; null comes last, and of rows that are equal
+        the one that arrived first. `rank` names a column for the place, from 1. The result is a `Table` of the best
+        rows so far; of the rows of windows it is a stream: each window is ranked once, when it closes, and `ties` may
+        be ``rank`` or ``dense_rank``: rows that are equal in `by` have then one rank, and are there all or none.
+        """
+        from windrow.api import topk
+
+        return topk.top_k(self, n, by, per, descending, ties, rank)
+
+    def unique(self, subset: str | Sequence[str] | None = None, *, keep: Literal["first", "last"] = "first") -> Table:
+        """One row for each combination of values of these columns (default: all): a `Table` with that key.
+
+        The first or the last one by event time, then by arrival; without event time by arrival. The state is as large
+        as there are combinations.
+        """
+        from windrow.api import topk
+
+        return topk.unique(self, subset, keep)
+
+    drop_duplicates = unique
+
+    def over(
+        self,
+        per: str | Sequence[str] = (),
+        *,
+        order_by: str | Sequence[str],
+        rows: tuple[int, int] | None = None,
+        range: tuple[Duration, Duration] | None = None,
+    ) -> Frames:
+        """A frame around each row among those with equal `per`, ordered by columns; follow with ``.agg(...)``.
+
+        ``rows=(10, 0)``: the ten rows before it and itself; ``range=("10s", "0s")``: those whose time is at most 10 s
+        earlier. On a Table frames follow its changes. All rows are kept.
+        """
+        from windrow.api.over import Frames
+
+        return Frames(self, per, order_by, rows, range)
 
     def join_asof(
         self,

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from windrow.errors import PlanError
 from windrow.plan.window import Window
 from windrow.units import Duration, duration_us
 
-
-def tumbling(size: Duration, *, offset: Duration = 0) -> Window:
-    """Windows of `size` that follow each other without gap or overlap."""
-    return Window("tumbling", size_us=_positive(size, "tumbling: size"), offset_us=duration_us(offset, "offset"))
+Time = Literal["event", "processing"]
 
 
-def hopping(size: Duration, slide: Duration, *, offset: Duration = 0) -> Window:
-    """Windows of `size`, a new one every `slide`; `size` must be a multiple of `slide`."""
+def tumbling(size: Duration, *, offset: Duration = 0, time: Time = "event") -> Window:
+    """Windows of `size` that follow each other without gap or overlap.
+
+    ``time="processing"``: an event belongs to the time at which it is read, and no `.watermark()` is needed.
+    """
+    size_us, offset_us = _positive(size, "tumbling: size"), duration_us(offset, "offset")
+    return Window("tumbling", size_us=size_us, offset_us=offset_us, processing=_processing(time))
+
+
+def hopping(size: Duration, slide: Duration, *, offset: Duration = 0, time: Time = "event") -> Window:
+    """Windows of `size`, a new one every `slide`; `size` must be a multiple of `slide`. `time` as for `tumbling`."""
     size_us, slide_us = _positive(size, "hopping: size"), _positive(slide, "hopping: slide")
     if size_us % slide_us:
         raise PlanError(f"hopping: size {size!r} must be a multiple of slide {slide!r}")
     if size_us == slide_us:
-        return tumbling(size, offset=offset)
-    return Window("hopping", size_us=size_us, slide_us=slide_us, offset_us=duration_us(offset, "offset"))
+        return tumbling(size, offset=offset, time=time)
+    offset_us = duration_us(offset, "offset")
+    return Window("hopping", size_us=size_us, slide_us=slide_us, offset_us=offset_us, processing=_processing(time))
 
 
 def cumulate(step: Duration, size: Duration, *, offset: Duration = 0) -> Window:
@@ -30,9 +39,12 @@ def cumulate(step: Duration, size: Duration, *, offset: Duration = 0) -> Window:
     return Window("cumulate", size_us=size_us, slide_us=step_us, offset_us=duration_us(offset, "offset"))
 
 
-def session(gap: Duration) -> Window:
-    """Per key: a window from the first event until `gap` has passed without another; ends at the last event + gap."""
-    return Window("session", gap_us=_positive(gap, "session: gap"))
+def session(gap: Duration, *, time: Time = "event") -> Window:
+    """Per key: a window from the first event until `gap` has passed without another; ends at the last event + gap.
+
+    `time` as for `tumbling`.
+    """
+    return Window("session", gap_us=_positive(gap, "session: gap"), processing=_processing(time))
 
 
 def count_window(size: int) -> Window:
@@ -40,6 +52,12 @@ def count_window(size: int) -> Window:
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise PlanError(f"count window: size must be a number of events of 1 or more, got {size!r}")
     return Window("count", count=size)
+
+
+def _processing(time: Time) -> bool:
+    if time not in ("event", "processing"):
+        raise PlanError(f"window: time must be 'event' or 'processing', got {time!r}")
+    return time == "processing"
 
 
 def _positive(value: Duration, what: str) -> int:

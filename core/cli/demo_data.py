@@ -36,6 +36,7 @@ class Place:
     """Where everything of the demo lies."""
 
     folder: Path
+    seed: int = SEED
 
     @property
     def events(self) -> Path:
@@ -54,7 +55,7 @@ class Place:
 
         Raises `LogError` when the folder holds files that are not the demo's, or the disk is too full.
         """
-        wanted = {"format": 1, "topic": TOPIC, "partitions": PARTITIONS, "seed": SEED, "events": events}
+        wanted = {"format": 1, "topic": TOPIC, "partitions": PARTITIONS, "seed": self.seed, "events": events}
         if self.folder.exists() and any(self.folder.iterdir()) and not self.marker.exists():
             raise LogError(f"{self.folder} holds something that is not the demo's; choose another folder with --data")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,9 @@ def write_events(place: Place, events: int, advance: Advance) -> None:
         while wanted or coming:
             while wanted and len(coming) < AHEAD:
                 first, partition = wanted.pop(0)
-                coming.append((partition, pool.submit(_generate, first, min(first + CHUNK, events), partition)))
+                coming.append(
+                    (partition, pool.submit(_generate, place.seed, first, min(first + CHUNK, events), partition))
+                )
             partition, generated = coming.popleft()
             values = generated.result()
             log.append(TOPIC, values, partition=partition)
@@ -119,7 +122,7 @@ def write_events(place: Place, events: int, advance: Advance) -> None:
             advance(done, events, "")
 
 
-def _generate(first: int, last: int, partition: int) -> pa.Array:
+def _generate(seed: int, first: int, last: int, partition: int) -> pa.Array:
     from windrow.io.nexmark import nexmark_json
 
-    return nexmark_json(first + partition, last, seed=SEED, step=PARTITIONS)
+    return nexmark_json(first + partition, last, seed=seed, step=PARTITIONS)

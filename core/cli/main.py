@@ -14,6 +14,7 @@ import typer
 from windrow import __version__
 from windrow.cli.demo import demo
 from windrow.cli.explain import explain
+from windrow.cli.nexmark.command import nexmark
 from windrow.cli.run import run
 from windrow.cli.version import version
 from windrow.cli.warmup import warmup
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, explain, demo, warmup, version):
+for command in (run, explain, demo, nexmark, warmup, version):
     app.command()(command)
 
 

@@ -52,6 +52,8 @@ def describe(node: nodes.Node, plan: Physical) -> str:
             return f"map_batches {getattr(node.function, '__name__', 'function')} ({node.kind})"
         case nodes.Explode():
             return f"explode [{', '.join(node.columns)}]"
+        case nodes.Watermark() if node.column is None:
+            return "processing time"
         case nodes.Watermark():
             idle = f", idle after {format_us(node.idle_us)}" if node.idle_us is not None else ""
             return f"watermark {node.column} - {format_us(node.delay_us)}{idle}"

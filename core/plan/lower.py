@@ -63,7 +63,7 @@ def _reads(node: nodes.Node, side: int, output: tuple[str, ...]) -> set[str]:
         case nodes.Explode():
             return {*output, *node.columns}
         case nodes.Watermark():
-            return {*output, node.column}
+            return {*output} if node.column is None else {*output, node.column}
         case nodes.Stateful():
             return node.reads(side, output)
         case Lookup():

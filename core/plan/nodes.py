@@ -143,9 +143,12 @@ class Explode(Unary):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watermark(Unary):
-    """Event time from a column, and how far behind the newest event one is still expected."""
+    """Event time from a column, and how far behind the newest event one is still expected.
 
-    column: str
+    Without a column it is processing time: that of the epoch in which the row is read.
+    """
+
+    column: str | None
     delay_us: int
     idle_us: int | None
 

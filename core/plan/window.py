@@ -17,7 +17,7 @@ class Window:
 
     tumbling: `size_us`; hopping: `size_us` every `slide_us`; cumulate: from each multiple of `size_us`, growing by
     `slide_us`; session: until `gap_us` without an event; count: every `count` events of a key.
-    `offset_us` shifts the grid of the time windows.
+    `offset_us` shifts the grid of the time windows; `processing`: of processing time, not event time.
     """
 
     kind: WindowKind
@@ -26,6 +26,7 @@ class Window:
     gap_us: int = 0
     count: int = 0
     offset_us: int = 0
+    processing: bool = False
 
     def __str__(self) -> str:
         match self.kind:
@@ -40,7 +41,8 @@ class Window:
             case "count":
                 text = f"{self.count} events"
         shift = f" offset {format_us(self.offset_us)}" if self.offset_us else ""
-        return f"{self.kind}({text}{shift})"
+        time = " of processing time" if self.processing else ""
+        return f"{self.kind}({text}{shift}){time}"
 
 
 @dataclass(frozen=True, slots=True)

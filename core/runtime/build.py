@@ -135,10 +135,12 @@ class _Builder:
 
     def _watermark(self, node: nodes.Watermark, number: int) -> steps.Step:
         name = f"{number} watermark"
-        timeline = Timeline(node.delay_us, node.idle_us)
+        timeline = Timeline(node.delay_us, node.idle_us, processing=node.column is None)
         self._timelines[id(node)] = timeline
         self._pipeline.timelines[name] = timeline
         self._pipeline.feeders[name] = self._feeders(node)
+        if node.column is None:
+            return steps.ProcessingTimeStep(name)
         return steps.TimeStep(name, node.column, timeline)
 
     def _feeders(self, node: nodes.Node) -> list[str]:

@@ -178,6 +178,14 @@ class TimeStep(Step):
         return timed
 
 
+class ProcessingTimeStep(Step):
+    """Gives rows the time of their epoch, which is written ahead: a redo gives them the same."""
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        times = pa.array(np.full(batch.num_rows, task.now_us, np.int64))
+        return _with_column(_without(batch, WATERMARK), TIME, times)
+
+
 class WindowTimeStep(Step):
     """Gives the results of windows an event time: the last microsecond of the window."""
 

@@ -25,6 +25,7 @@ class Timeline:
 
     delay_us: int
     idle_us: int | None
+    processing: bool = False  # the time is that of the epoch, whatever rows come
     clocks: dict[str, PartitionClock] = field(default_factory=dict)
     watermark_us: int = BEFORE_TIME_US
 
@@ -35,6 +36,9 @@ class Timeline:
         """Combine the partitions after an epoch; gives the watermark, which never goes back."""
         if at_end:
             self.watermark_us = END_OF_TIME_US
+            return self.watermark_us
+        if self.processing:
+            self.watermark_us = max(self.watermark_us, now_us)
             return self.watermark_us
         times = [self._time(clock, now_us) for clock in self.clocks.values()]
         self.watermark_us = combine_watermarks(times, self.watermark_us)
