@@ -92,7 +92,8 @@ def encode(
     payload = sum(_span(ends) for ends in (key[0], value[0], header[0])) + kafka_write.MOST_OVERHEAD * rows
     most_batches = min(rows, 3 * payload // max_batch_bytes + 2)
     total = payload + kafka_write.HEADER_BYTES * most_batches
-    out = np.empty(total, np.uint8)
+    # memory from Arrow's pool, which keeps pages that are already mapped: fresh ones cost as much as the encoding
+    out = np.frombuffer(pa.allocate_buffer(total), np.uint8)
     table = np.empty(most_batches * kafka_write.BATCH_SLOTS, np.int64)
     too_large = np.empty(rows + 1, np.int64)
     found = int(kafka_write.write(*key, *value, *header, times, max_batch_bytes, out, table, too_large))

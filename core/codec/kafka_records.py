@@ -27,6 +27,7 @@ MAX_ANSWER_BYTES = 512 << 20
 HEADERS = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.binary())]))
 
 _TABLE_BATCHES = 4_096
+_GROUP_BYTES = 768 << 10  # what stays in the cache of a core between checksum and reading
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _CRC_FROM = 40  # bytes before the records
 _REASONS = {
@@ -122,11 +123,27 @@ def read(buffer: pa.Buffer, position: int, size: int, aborted: Sequence[tuple[in
     not even the first was whole. At most 2 GiB.
     """
     data = np.frombuffer(buffer, np.uint8, size, position) if size else np.empty(0, np.uint8)
-    reading = _Reading(data, wanted, aborted)
-    reading.walk()
-    rows = reading.locate()
+    table, wrong = _walked(data)
+    plain = not aborted and not (table[:, kernels.ATTRIBUTES] & _CODEC).any()
+    reading = _Plain(data, table, wanted) if plain else _Reading(data, table, wanted, aborted)
+    rows = reading.read()
+    broken = reading.broken
+    if broken is None and wrong != kernels.FINE and not reading.full:
+        broken = Broken(reading.next_offset, _REASONS[wrong])
     nbytes = size if rows is None else rows.data.size + 36 * len(rows)
-    return Batches(rows, reading.next_offset, nbytes, reading.leader_epoch, reading.broken)
+    return Batches(rows, reading.next_offset, nbytes, reading.leader_epoch, broken)
+
+
+def _walked(data: Bytes) -> tuple[npt.NDArray[np.int64], int]:
+    """The whole batches in `data`, a row each, and what is wrong with the next."""
+    progress = np.zeros(2, np.int64)
+    tables = []
+    while True:
+        table = np.empty((_TABLE_BATCHES, kernels.BATCH_SLOTS), np.int64)
+        found = int(kernels.walk(data, table.ravel(), progress))
+        tables.append(table[:found])
+        if found < _TABLE_BATCHES:
+            return tables[0] if len(tables) == 1 else np.concatenate(tables), int(progress[1])
 
 
 def gathered(data: Bytes, starts: Int32s, sizes: Int32s) -> pa.Array:
@@ -150,40 +167,134 @@ def _text(keys: pa.Array) -> pa.Array:
         return pa.array([key.decode("utf-8", "replace") for key in keys.to_pylist()], pa.string())
 
 
-class _Reading:
-    """One call of `read`."""
+class _Columns:
+    """Where the records of batches are found: room for `count`, filled call by call."""
 
-    def __init__(self, data: Bytes, wanted: int, aborted: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, count: int) -> None:
+        # memory from Arrow's pool, which keeps pages that are already mapped
+        longs, ints = pa.allocate_buffer(16 * count), pa.allocate_buffer(20 * count)
+        self._longs = np.frombuffer(longs, np.int64).reshape(2, count)
+        self._ints = np.frombuffer(ints, np.int32).reshape(5, count)
+        self.found = 0
+
+    def locate(self, data: Bytes, batches: npt.NDArray[np.int64], wanted: int) -> tuple[int, int]:
+        """(batches that were right, the record that is wrong in the next); `batches` as `kernels.locate` takes them."""
+        progress = np.zeros(2, np.int64)
+        longs = [column[self.found :] for column in self._longs]
+        ints = [column[self.found :] for column in self._ints]
+        self.found += int(kernels.locate(data, batches.ravel(), wanted, *longs, *ints, progress))
+        return int(progress[0]), int(progress[1])
+
+    def rows(self, data: Bytes) -> Rows | None:
+        if not self.found:
+            return None
+        offsets, times = self._longs[:, : self.found]
+        key_starts, key_sizes, value_starts, value_sizes, stops = self._ints[:, : self.found]
+        return Rows(offsets, times, key_starts, key_sizes, value_starts, value_sizes, stops, data)
+
+
+def _described(table: npt.NDArray[np.int64], wanted: int) -> npt.NDArray[np.int64]:
+    """Batches as `kernels.locate` takes them; markers, and what ends before `wanted`, as batches without a record."""
+    flags = table[:, kernels.ATTRIBUTES]
+    out = np.empty((len(table), kernels.LOCATE_SLOTS), np.int64)
+    out[:, : kernels.APPEND_TIME] = table[:, _LOCATED]
+    out[:, kernels.APPEND_TIME] = np.where(flags & _APPEND_TIME, table[:, kernels.LAST_TIME], kernels.NULL)
+    behind = table[:, kernels.BASE_OFFSET] + table[:, kernels.LAST_DELTA] + 1
+    marks = ((flags & _CONTROL) != 0) | (behind <= wanted)
+    out[marks, kernels.RECORDS] = 0
+    out[marks, kernels.TO] = out[marks, kernels.FROM]
+    return out
+
+
+_LOCATED = [kernels.AT, kernels.END, kernels.COUNT, kernels.BASE_OFFSET, kernels.LAST_DELTA, kernels.BASE_TIME]
+
+
+class _Plain:
+    """Batches as most answers have them, none compressed and none aborted: some at a time are checked and at once read.
+
+    For values of 170 bytes 15 ns of 40 a record are the checksum; reading while the bytes are in the core's cache
+    saves 8, and batches that are described together 3 us each.
+    """
+
+    full = False
+
+    def __init__(self, data: Bytes, table: npt.NDArray[np.int64], wanted: int) -> None:
+        self._data = data
+        self._wanted = wanted
+        self._table = table
+        self.next_offset = wanted
+        self.leader_epoch = -1
+        self.broken: Broken | None = None
+
+    def read(self) -> Rows | None:
+        table = self._table
+        first_offsets, behind = (
+            table[:, kernels.BASE_OFFSET],
+            table[:, kernels.BASE_OFFSET] + table[:, kernels.LAST_DELTA] + 1,
+        )
+        right = len(table)
+        overlaps = np.flatnonzero(first_offsets[1:] < behind[:-1])
+        if overlaps.size:
+            right = int(overlaps[0]) + 1
+            self._break(right, f"it follows a batch that ends at offset {behind[right - 1] - 1}")
+        described = _described(table[:right], self._wanted)
+        columns = _Columns(int(described[:, kernels.RECORDS].sum()))
+        starts, ends = (table[:right, kernels.AT] - _CRC_FROM).tolist(), table[:right, kernels.END].tolist()
+        sums = table[:right, kernels.CRC].tolist()
+        view, at = self._data.data, 0
+        while at < right:
+            to = int(np.searchsorted(table[:right, kernels.END], starts[at] + _GROUP_BYTES)) + 1
+            to = min(to, right)
+            whole = to
+            for batch in range(at, to):
+                if crc32c.crc32c(view[starts[batch] : ends[batch]]) != sums[batch]:
+                    self._break(batch, "its checksum (CRC-32C) is not that of its bytes")
+                    whole = right = batch
+                    break
+            good, record = columns.locate(self._data, described[at:whole], self._wanted)
+            if at + good < whole:
+                self._break(at + good, f"its record {record} does not add up")
+                right = at + good
+            at = to
+        if right and behind[right - 1] > self._wanted:
+            self.next_offset = int(behind[right - 1])
+            self.leader_epoch = int(table[right - 1, kernels.LEADER_EPOCH])
+        return columns.rows(self._data)
+
+    def _break(self, batch: int, reason: str) -> None:
+        self.broken = Broken(int(self._table[batch, kernels.BASE_OFFSET]), reason)
+
+
+class _Reading:
+    """Batches that may be compressed or aborted, one after the other."""
+
+    def __init__(
+        self, data: Bytes, table: npt.NDArray[np.int64], wanted: int, aborted: Sequence[tuple[int, int]]
+    ) -> None:
         self._data = data
         self._view = data.data
+        self._table = table
         self._wanted = wanted
         self._aborted = sorted(aborted, key=lambda entry: entry[1], reverse=True)
         self._aborting: set[int] = set()
-        self._chosen: list[list[int]] = []  # batches with records to give
-        self._parts: list[Bytes] = []  # their records, as soon as one had to be decompressed
+        self._chosen: list[int] = []  # batches with records to give
+        self._parts: list[Bytes] = []  # their records
         self._room = 0
         self._behind = 0  # the offset after the last batch, wanted or not
         self.next_offset = wanted
         self.leader_epoch = -1
         self.broken: Broken | None = None
+        self.full = False  # there was too much for one answer
+
+    def read(self) -> Rows | None:
+        for number, batch in enumerate(self._table.tolist()):
+            if not self._take(number, batch):
+                break
+        return self._rows()
 
     # -- batches
 
-    def walk(self) -> None:
-        """Choose the batches whose records are to come out."""
-        progress = np.zeros(2, np.int64)
-        table = np.empty(_TABLE_BATCHES * kernels.BATCH_SLOTS, np.int64)
-        while True:
-            found = int(kernels.walk(self._data, table, progress))
-            for batch in table[: found * kernels.BATCH_SLOTS].reshape(-1, kernels.BATCH_SLOTS).tolist():
-                if not self._take(batch):
-                    return
-            if progress[1] != kernels.FINE:
-                self.broken = Broken(self.next_offset, _REASONS[int(progress[1])])
-            if found < _TABLE_BATCHES:
-                return
-
-    def _take(self, batch: list[int]) -> bool:
+    def _take(self, number: int, batch: list[int]) -> bool:
         """Whether to go on after this batch."""
         at, end = batch[kernels.AT], batch[kernels.END]
         flags, last = batch[kernels.ATTRIBUTES], batch[kernels.BASE_OFFSET] + batch[kernels.LAST_DELTA]
@@ -196,30 +307,25 @@ class _Reading:
         if last < self._wanted:
             return True
         if committed and batch[kernels.COUNT]:
-            if self._room > MAX_ANSWER_BYTES:
-                return False
-            if not self._choose(batch, flags & _CODEC):
+            self.full = self._room > MAX_ANSWER_BYTES
+            if self.full or not self._choose(number, batch, flags & _CODEC):
                 return False
         self.next_offset = last + 1
         self.leader_epoch = batch[kernels.LEADER_EPOCH]
         return True
 
-    def _choose(self, batch: list[int], codec: int) -> bool:
+    def _choose(self, number: int, batch: list[int], codec: int) -> bool:
         records = self._data[batch[kernels.AT] : batch[kernels.END]]
         if codec:
             try:
-                loose = decompressed(records.data, codec, MAX_BATCH_BYTES)
+                records = decompressed(records.data, codec, MAX_BATCH_BYTES)
             except RecordError as error:
                 return self._break(batch, str(error))
-            if batch[kernels.COUNT] * kernels.LEAST_RECORD_BYTES > loose.size:
+            if batch[kernels.COUNT] * kernels.LEAST_RECORD_BYTES > records.size:
                 return self._break(batch, f"{_REASONS[kernels.BAD_COUNT]} ({NAMES[codec]})")
-            if not self._parts:  # from now on the records are in pieces
-                self._parts = [self._data[row[kernels.AT] : row[kernels.END]] for row in self._chosen]
-            self._parts.append(loose)
-        elif self._parts:
-            self._parts.append(records)
-        self._room += self._parts[-1].size if self._parts else records.size
-        self._chosen.append(batch)
+        self._parts.append(records)
+        self._room += records.size
+        self._chosen.append(number)
         return True
 
     def _break(self, batch: list[int], reason: str) -> bool:
@@ -240,39 +346,19 @@ class _Reading:
 
     # -- records
 
-    def locate(self) -> Rows | None:
-        """The records of the chosen batches."""
-        chosen = self._chosen
-        if not chosen:
+    def _rows(self) -> Rows | None:
+        """The records of the chosen batches, whose bytes are put together."""
+        if not self._chosen:
             return None
-        data, places = self._joined()
-        batches = np.array([_located(*pair) for pair in zip(chosen, places, strict=True)], np.int64).ravel()
-        count = sum(row[kernels.COUNT] for row in chosen)
-        offsets, times = np.empty((2, count), np.int64)
-        found_places = np.empty((5, count), np.int32)
-        progress = np.zeros(2, np.int64)
-        found = int(kernels.locate(data, batches, self._wanted, offsets, times, *found_places, progress))
-        if progress[0] < len(chosen):
-            row = chosen[int(progress[0])]
-            self._break(row, f"its record {int(progress[1])} does not add up")
-            self.next_offset = max(row[kernels.BASE_OFFSET], self._wanted)
-            self.leader_epoch = chosen[int(progress[0]) - 1][kernels.LEADER_EPOCH] if progress[0] else -1
-        if not found:
-            return None
-        key_starts, key_sizes, value_starts, value_sizes, stops = found_places[:, :found]
-        return Rows(offsets[:found], times[:found], key_starts, key_sizes, value_starts, value_sizes, stops, data)
-
-    def _joined(self) -> tuple[Bytes, list[tuple[int, int]]]:
-        """The bytes that hold the chosen batches' records, and where each begins and ends."""
-        if not self._parts:
-            return self._data, [(row[kernels.AT], row[kernels.END]) for row in self._chosen]
-        ends = np.cumsum([part.size for part in self._parts]).tolist()
-        joined = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
-        return joined, list(zip([0, *ends[:-1]], ends, strict=True))
-
-
-def _located(batch: list[int], place: tuple[int, int]) -> tuple[int, ...]:
-    """A batch as `kernels.locate` takes it."""
-    append_time = batch[kernels.LAST_TIME] if batch[kernels.ATTRIBUTES] & _APPEND_TIME else kernels.NULL
-    first = batch[kernels.COUNT], batch[kernels.BASE_OFFSET], batch[kernels.LAST_DELTA], batch[kernels.BASE_TIME]
-    return *place, *first, append_time
+        chosen = self._table[self._chosen]
+        described = _described(chosen, self._wanted)
+        ends = np.cumsum([part.size for part in self._parts])
+        described[:, kernels.FROM], described[:, kernels.TO] = np.concatenate(([0], ends[:-1])), ends
+        data = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
+        columns = _Columns(int(described[:, kernels.RECORDS].sum()))
+        good, record = columns.locate(data, described, self._wanted)
+        if good < len(chosen):
+            self._break(chosen[good].tolist(), f"its record {record} does not add up")
+            self.next_offset = max(int(chosen[good, kernels.BASE_OFFSET]), self._wanted)
+            self.leader_epoch = int(chosen[good - 1, kernels.LEADER_EPOCH]) if good else -1
+        return columns.rows(data)

@@ -9,14 +9,21 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.codec.kafka_bytes import Record, batch, marker
+from tests.kernels.test_kafka_records import BATCH_RECORDS, EDITS, edited
 from windrow.codec import kafka_compression as compression
 from windrow.codec.kafka_encode import encode
 from windrow.codec.kafka_records import Batches, Rows, read
 from windrow.errors import RecordError
 
 ABC = [Record(i, text) for i, text in enumerate((b"a", b"b", b"c"))]
+
+
+#: The abort of somebody else: batches are then looked at one by one.
+OTHERS = [(99, 0)]
 
 
 def rows_of(data: bytes, wanted: int = 0, aborted: Sequence[tuple[int, int]] = ()) -> Batches:
@@ -70,7 +77,7 @@ def test_every_cut_of_an_answer_is_legal() -> None:
     first, second = batch(0, ABC), batch(3, ABC)
     data = first + second
     for cut in range(len(data) + 1):
-        got = rows_of(data[:cut])
+        got = rows_of(data[:cut], aborted=OTHERS[: cut % 2])
         assert got.broken is None
         whole = (cut >= len(first)) + (cut == len(data))
         assert (got.next_offset, len(values(got))) == (3 * whole, 3 * whole)
@@ -137,9 +144,10 @@ def test_aborted_transactions_and_markers() -> None:
     ],
     ids=range(17),
 )
-def test_a_broken_batch_ends_what_can_be_read(bad: bytes, says: str) -> None:
+@pytest.mark.parametrize("aborted", [[], OTHERS], ids=["together", "one by one"])
+def test_a_broken_batch_ends_what_can_be_read(bad: bytes, says: str, aborted: list[tuple[int, int]]) -> None:
     """law: what comes before it is given, its offset and the reason are said, nothing behind it is read."""
-    got = rows_of(batch(0, ABC) + bad + batch(6, ABC))
+    got = rows_of(batch(0, ABC) + bad + batch(6, ABC), aborted=aborted)
     assert got.broken is not None
     assert says in got.broken.reason
     assert got.broken.offset == int.from_bytes(bad[:8], "big") or got.broken.offset == 3
@@ -217,7 +225,7 @@ def test_a_snappy_block_that_lies_about_its_size() -> None:
 def test_a_full_answer_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """law: what would take too much memory together is left for the next request."""
     monkeypatch.setattr("windrow.codec.kafka_records.MAX_ANSWER_BYTES", 10)
-    got = rows_of(batch(0, ABC) + batch(3, ABC) + batch(6, ABC))
+    got = rows_of(batch(0, ABC) + batch(3, ABC) + batch(6, ABC), aborted=OTHERS)
     assert got.broken is None
     assert (got.next_offset, len(values(got))) == (3, 3)
 
@@ -244,3 +252,27 @@ def test_what_is_written_is_read() -> None:
         assert rows(got).values().equals(texts.cast(pa.binary()))
         assert rows(got).times_ms.tolist() == times.tolist()
         assert [each or [] for each in rows(got).headers().to_pylist()] == [each or [] for each in headers.to_pylist()]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(BATCH_RECORDS, st.booleans()), max_size=5), EDITS, st.integers(0, 60), st.integers(0, 500))
+def test_batches_together_and_one_by_one(
+    batches: list[tuple[list[Record], bool]], edits: list[tuple[int, int]], cut: int, wanted: int
+) -> None:
+    """law: both ways of reading give the same rows, the same end and the same error, whatever the bytes."""
+    offset, data = 0, b""
+    for records, control in batches:
+        # the checksum is that of the edited bytes: what they say has to be refused for itself
+        data += batch(offset, records, body=edited(b"".join(each.encoded() for each in records), edits))
+        offset += 1 + max((each.delta for each in records), default=0)
+        if control:
+            data += marker(offset, 5, commit=False)
+            offset += 1
+    data = data[: len(data) - cut]
+    together, one_by_one = rows_of(data, wanted), rows_of(data, wanted, OTHERS)
+    assert together.broken == one_by_one.broken
+    assert (together.next_offset, together.leader_epoch) == (one_by_one.next_offset, one_by_one.leader_epoch)
+    assert values(together) == values(one_by_one)
+    if together.rows is not None and one_by_one.rows is not None:
+        assert together.rows.headers().equals(one_by_one.rows.headers())
+        assert together.rows.keys().equals(one_by_one.rows.keys())
