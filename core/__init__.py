@@ -16,7 +16,17 @@ _PUBLIC: dict[str, str] = {
     **dict.fromkeys(("Stream", "Table"), "windrow.api.stream"),
     **dict.fromkeys(("Job", "job"), "windrow.api.job"),
     **dict.fromkeys(
-        ("read_log", "read_parquet", "read_ipc", "read_csv", "read_json", "from_arrow", "from_source", "nexmark"),
+        (
+            "read_log",
+            "read_kafka",
+            "read_parquet",
+            "read_ipc",
+            "read_csv",
+            "read_json",
+            "from_arrow",
+            "from_source",
+            "nexmark",
+        ),
         "windrow.api.sources",
     ),
     **dict.fromkeys(("tumbling", "hopping", "cumulate", "session", "count_window"), "windrow.api.windows"),

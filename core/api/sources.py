@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +21,15 @@ from windrow.plan import nodes
 from windrow.units import time_us
 
 if TYPE_CHECKING:
+    from windrow.codec.base import Decoder
     from windrow.codec.json import JsonDecoder
     from windrow.io.log.log import Log
 
 #: Where to begin in a log: its beginning, its end, a time, or an offset for each partition.
 Start = Literal["earliest", "latest"] | datetime | Mapping[int, int]
+#: In a topic: its beginning, its end, what a group has committed, a time, or offsets (of each topic) by partition.
+KafkaStart = Literal["earliest", "latest", "committed"] | datetime | Mapping[int, int] | Mapping[str, Mapping[int, int]]
+KafkaEnd = Literal["latest"] | datetime | Mapping[int, int] | Mapping[str, Mapping[int, int]]
 Paths = str | Path | Sequence[str | Path]
 
 
@@ -78,6 +83,79 @@ def read_log(
         log_path=path,
         dead_letter=dead_letter,
         identity=("log", str(Path(path).resolve()), topic, str(columns), decoded, where, end, policy, dead_letter),
+    )
+
+
+def read_kafka(
+    bootstrap: str,
+    topics: str | Sequence[str] | re.Pattern[str],
+    *,
+    schema: SchemaLike | None = None,
+    format: Literal["json", "arrow", "csv", "raw"] | None = None,
+    start: KafkaStart = "earliest",
+    end: KafkaEnd | None = None,
+    group: str | None = None,
+    include: Sequence[str] | Mapping[str, str] = (),
+    on_error: OnError | None = None,
+    dead_letter: str | None = None,
+    on_offset_gone: Literal["fail", "earliest", "latest"] = "fail",
+    kafka: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Stream:
+    """Committed events of one or several topics of a Kafka cluster; with a compiled `re.Pattern`, of all topics whose
+    whole name matches, those that are made later too.
+
+    `format`: ``json`` and ``csv`` (a row a record, no header) decode values by `schema`; ``arrow`` takes values that
+    are Arrow IPC streams with those columns, many rows a record; ``raw`` gives key, value and timestamp as they are
+    (default: json with a schema, else raw). `include` adds what belongs to the record, by its name or renamed
+    (``{"timestamp": "sent"}``): key, value, headers, timestamp, topic, partition, offset.
+
+    `start` counts for a job that never committed: ``earliest``, ``latest``, ``committed`` (the offsets of the consumer
+    group `group`; partitions it has not committed start at their first record), a time, or offsets by partition
+    (``{0: 17}``) or by topic (``{"bids": {0: 17}}``). `end`: ``latest`` (where the topics end when the job starts), a
+    time or offsets; without it the stream has no end. Partitions that come later are read from their first record.
+
+    An offset that was deleted before it was read stops the job, unless `on_offset_gone` says to go on with what is
+    left (``earliest``) or with what comes (``latest``). A record that cannot be decoded fails the job, is skipped and
+    counted, or goes to `dead_letter`, as in `read_log`. A record batch that is damaged in itself is fetched once more;
+    then its partition stops, which fails the job with ``on_error="fail"``; else the others go on (`Progress.stopped`).
+
+    `kafka`: options of the connection (``security_protocol``, ``ssl_context``, ``sasl_...``) and of fetching
+    (``fetch_max_wait_ms``, ``max_partition_fetch_bytes``, ``buffer_bytes``, ...) by Kafka's names.
+    """
+    policy = _on_error(on_error, dead_letter)
+    wanted = topics if isinstance(topics, re.Pattern) else (topics,) if isinstance(topics, str) else tuple(topics)
+    if not wanted:
+        raise PlanError("read_kafka: at least one topic is needed")
+    chosen = format or ("raw" if schema is None else "json")
+    columns, factory, record = _kafka_columns(chosen, schema, include)
+    begin, until = _kafka_place(start), _kafka_place(end)
+    _kafka_options(kafka)  # a wrong one is said now
+
+    def make() -> Source:
+        from windrow.io.kafka.source import KafkaInput, KafkaSource
+
+        settings, limits = _kafka_options(kafka)
+        return KafkaSource(
+            bootstrap,
+            KafkaInput(wanted, begin, until, group, on_offset_gone),
+            schema=columns,
+            decoder=factory,
+            record_columns=record,
+            on_error=policy,
+            limits=limits,
+            settings=settings,
+        )
+
+    label = name or (wanted.pattern if isinstance(wanted, re.Pattern) else "+".join(wanted))
+    described = f"kafka topic {label!r} as {chosen}"
+    return _stream(
+        _kafka_schema(columns, record),
+        label,
+        described,
+        make,
+        unbounded=end is None,
+        dead_letter=dead_letter,
     )
 
 
@@ -211,6 +289,56 @@ def _log_schema(path: str, topic: str, schema: SchemaLike | None, format: str | 
         raise PlanError(f"read_log: a schema is for decoding; format={format!r} takes the topic's own columns")
     with Log(path, create=False) as log:
         return from_arrow_schema(log.topic(topic).schema), False
+
+
+def _kafka_options(options: Mapping[str, Any] | None) -> tuple[dict[str, Any], Any]:
+    try:
+        from windrow.io.kafka.settings import connection_and_limits
+    except ModuleNotFoundError as error:
+        raise PlanError(f"read_kafka needs kafka-python ({error}): pip install 'windrow[kafka]'") from error
+
+    return connection_and_limits(options or {})
+
+
+def _kafka_place(place: Any) -> Any:
+    """A time as microseconds; everything else as it is."""
+    return time_us(place) if isinstance(place, datetime) else place
+
+
+def _kafka_columns(
+    format: str, schema: SchemaLike | None, include: Sequence[str] | Mapping[str, str]
+) -> tuple[Schema, Callable[[tuple[str, ...]], Decoder] | None, dict[str, str]]:
+    """(columns of the values, what decodes them, what of the record -> column name)."""
+    if isinstance(include, str):
+        raise PlanError(f"read_kafka: include is a list of names or a mapping, got {include!r}")
+    record = dict(include) if isinstance(include, Mapping) else {what: what for what in include}
+    if format == "raw":
+        if schema is not None:
+            raise PlanError("read_kafka: a schema is for decoding; format='raw' has key, value and timestamp")
+        return Schema(()), None, {what: what for what in ("key", "value", "timestamp") if what not in record} | record
+    if format not in ("json", "arrow", "csv"):
+        raise PlanError(f"read_kafka: format must be 'json', 'arrow', 'csv' or 'raw', got {format!r}")
+    if schema is None:
+        raise PlanError(f"read_kafka: format={format!r} needs a schema")
+    columns = as_schema(schema)
+
+    def arrow(names: tuple[str, ...]) -> Decoder:
+        from windrow.codec.arrow import ArrowDecoder
+
+        return ArrowDecoder(columns.pick(names))
+
+    def csv(names: tuple[str, ...]) -> Decoder:
+        from windrow.codec.csv import CsvDecoder
+
+        return CsvDecoder(columns, names)
+
+    return columns, {"json": _decoder_factory(columns), "arrow": arrow, "csv": csv}[format], record
+
+
+def _kafka_schema(columns: Schema, record: Mapping[str, str]) -> Schema:
+    from windrow.io.kafka.events import record_columns, with_record_columns
+
+    return with_record_columns(columns, record_columns(record, "kafka"))
 
 
 def _decoder_factory(schema: Schema) -> Callable[[tuple[str, ...]], JsonDecoder]:

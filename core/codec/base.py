@@ -25,10 +25,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The good rows in order, and what became of the others."""
+    """The good rows in order, and what became of the others.
+
+    `counts`: how many rows each good document gave; None when it is one each.
+    """
 
     data: pa.RecordBatch
     rejected: Rejected
+    counts: Int64s | None = None
 
 
 class Decoder(Protocol):
