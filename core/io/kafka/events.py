@@ -60,10 +60,12 @@ def record_columns(wanted: Mapping[str, str], source: str) -> dict[str, str]:
 
 
 def with_record_columns(schema: Schema, record: Mapping[str, str]) -> Schema:
+    """`schema` and after it what belongs to the record."""
     return Schema((*schema, *(Field(name, from_arrow_type(RECORD_FIELDS[what])) for name, what in record.items())))
 
 
 def needed(columns: tuple[str, ...], schema: Schema, record: Mapping[str, str], source: str) -> Need:
+    """Where `columns` come from; raises `PlanError` for one that `schema` has not."""
     unknown = [name for name in columns if name not in schema]
     if unknown:
         raise PlanError(f"source {source!r} has no column {unknown[0]!r}; it has {', '.join(schema.names)}")
