@@ -214,29 +214,36 @@ class Stream:
     def top_k(
         self,
         n: int,
-        by: str | Sequence[str],
+        by: str | pl.Expr | Sequence[str | pl.Expr],
         *,
         per: str | Sequence[str] = (),
         descending: bool | Sequence[bool] = True,
         ties: Ties = "row_number",
         rank: str | None = None,
+        window: Window | None = None,
     ) -> Stream:
         """The first `n` rows of each group (equal `per`) when ordered by columns, the largest values first.
 
         `descending` may say otherwise, for all columns of `by` or for each; null comes last, and of rows that are equal
-        the one that arrived first. `rank` names a column for the place, from 1. The result is a `Table` of the best
-        rows so far; of the rows of windows it is a stream: each window is ranked once, when it closes, and `ties` may
-        be ``rank`` or ``dense_rank``: rows that are equal in `by` have then one rank, and are there all or none.
+        the one that arrived first. `rank` names a column for the place, from 1. `ties` may be ``rank`` or
+        ``dense_rank``: rows that are equal in `by` have then one rank, and are there all or none.
+
+        The result is a `Table` of the best rows so far, which follows the changes of a Table. Of the rows of windows it
+        is a stream: each window is ranked once, when it closes; so are, with `window` (tumbling or hopping), the rows
+        of any stream with event time, with columns ``window_start`` and ``window_end``.
         """
         from windrow.api import topk
 
-        return topk.top_k(self, n, by, per, descending, ties, rank)
+        return topk.top_k(self, n, by, per, descending, ties, rank, window)
 
-    def unique(self, subset: str | Sequence[str] | None = None, *, keep: Literal["first", "last"] = "first") -> Table:
+    def unique(
+        self, subset: str | Sequence[str] | None = None, *, keep: Literal["first", "last", "none"] = "first"
+    ) -> Table:
         """One row for each combination of values of these columns (default: all): a `Table` with that key.
 
-        The first or the last one by event time, then by arrival; without event time by arrival. The state is as large
-        as there are combinations.
+        The first or the last one by event time, then by arrival; without event time by arrival; with
+        ``none`` only rows that have no other with these values, which may go away. The state is as large as there are
+        combinations.
         """
         from windrow.api import topk
 

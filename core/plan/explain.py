@@ -6,6 +6,7 @@ from windrow.plan import nodes
 from windrow.plan.join import Join
 from windrow.plan.lower import lower
 from windrow.plan.nodes_join import JoinNode, Lookup
+from windrow.plan.nodes_rank import RankNode
 from windrow.plan.physical import Physical
 from windrow.plan.window import Aggregate
 from windrow.units import format_us
@@ -66,6 +67,8 @@ def describe(node: nodes.Node, plan: Physical) -> str:
         case Lookup():
             again = "" if node.refresh_us is None else f", loaded again every {format_us(node.refresh_us)}"
             return f"look up {node.join} {node.describe}{again} (no state)"
+        case RankNode():
+            return _rank(node)
         case nodes.Late():
             return "late rows of"
         case nodes.SinkNode():
@@ -98,6 +101,21 @@ def _join(join: Join) -> str:
     if join.strategy is not None and join.tolerance_us is None:
         kept = "state: the last row of each key, and what the watermark has not passed"
     return f"join {join}{' as changes' if join.updating else ''} ({kept})"
+
+
+def _rank(node: RankNode) -> str:
+    rank = node.rank
+    if rank.closed:
+        kept = "state bounded by the watermark"
+    elif rank.weighted:
+        kept = "state unbounded: all rows"
+    else:
+        kept = f"state unbounded: {2 if rank.alone else rank.n} rows a group"
+        kept += "" if rank.ties == "row_number" else " and ties"
+    text = str(rank)
+    for name, expression in node.arguments:
+        text = text.replace(name, str(expression))
+    return f"rank {text} {'final' if rank.closed else 'as changes'} ({kept})"
 
 
 def _call(aggregate: Aggregate, arguments: dict[str, str]) -> str:

@@ -243,10 +243,9 @@ def test_what_cannot_be_done_is_said() -> None:
     for make, said in (
         (lambda: rows.top_k(0, by="n"), "n must be a number of rows"),
         (lambda: rows.top_k(1, by="x"), "no column 'x'"),
-        (lambda: rows.top_k(1, by="n", ties="rank"), "for the rows of windows"),
         (lambda: rows.top_k(1, by="n", rank="key"), "a column 'key' already"),
         (lambda: rows.top_k(1, by="key").collect(), "cannot be ordered by 'key', which is string"),
-        (lambda: rows.unique(keep="any"), "keep must be 'first' or 'last'"),
+        (lambda: rows.unique(keep="any"), "keep must be 'first', 'last' or 'none'"),
         (lambda: rows.group_by("key").agg(n=wr.count()).unique("n"), "not on a Table"),
         (lambda: rows.over("key", order_by="n"), "say rows="),
         (lambda: rows.over("key", order_by="n", range=("1s", "0s")), "range needs a timestamp"),

@@ -54,3 +54,23 @@ def test_projection_drops_what_nobody_reads(bid_stream):
 
     assert "columns [auction, price]" in explain((table._node,))
     assert "unused" not in explain((table._node,))
+
+
+def test_rankings_say_what_they_keep(bid_stream):
+    timed = bid_stream.watermark("date_time")
+    hot = timed.group_by("auction").window(wr.tumbling("10s")).agg(n=wr.count()).top_k(1, pl.col("n") + 0, ties="rank")
+    first = bid_stream.top_k(10, pl.col("price") * 2, per="auction", rank="rank")
+    alone = timed.unique(["bidder", "auction"], keep="none")
+
+    assert explain((hot._node, first._node, alone._node)).splitlines()[0] == (
+        'rank first 1 per [window_start, window_end] by [[(col("n")) + (dyn int: 0)] descending] rank final '
+        "(state bounded by the watermark)"
+    )
+    assert explain((first._node,)).splitlines() == [
+        'rank first 10 per [auction] by [[(col("price")) * (dyn int: 2)] descending, arrival] row_number as changes '
+        "(state unbounded: 10 rows a group)",
+        "  read 0 rows in memory (bounded) columns [auction, bidder, price, channel, date_time]",
+    ]
+    assert explain((alone._node,)).splitlines()[0] == (
+        "rank only rows per [bidder, auction] by [arrival] row_number as changes (state unbounded: 2 rows a group)"
+    )
