@@ -118,6 +118,10 @@ class Accumulator(ABC):
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         """The result of the first `size` groups, all present."""
 
+    def results(self, lanes: Lanes, rows: Int32s) -> pa.Array:
+        """The results of these groups, all present, as they are now."""
+        return self.finish(self.select(lanes, rows), len(rows))
+
     def negate(self, lanes: Lanes) -> None:
         """Turn partial results into what takes them back when merged. Only for aggregates of `UNDOABLE` functions."""
         raise InvariantError(f"{self.describe()} cannot be taken back")

@@ -34,10 +34,16 @@ class CountDistinct(Accumulator):
         self._kept = 0
 
     def new(self, capacity: int) -> Lanes:
-        return Lanes([PairIndex()])
+        return Lanes([PairIndex(), np.zeros(capacity, np.int64)])  # the pairs; how many of them a group has
 
     def grow(self, lanes: Lanes, capacity: int) -> None:
-        pass
+        lanes.arrays[1] = grown(lanes.arrays[1], capacity)
+
+    def _add(self, lanes: Lanes, codes: Int64s, ids: Int32s) -> None:
+        index, counts = lanes.arrays
+        before = index.size
+        index.rows(codes, ids)
+        np.add.at(counts, index.numbers[before:], 1)
 
     def update(self, lanes: Lanes, flags: Bytes, ids: Int32s, inputs: Inputs) -> None:
         valid = inputs.valid(self.aggregate.column, self.aggregate.where)
@@ -45,7 +51,7 @@ class CountDistinct(Accumulator):
         if len(valid):
             chosen = np.flatnonzero(valid)
             column, ids = column.take(pa.array(chosen)), ids[chosen]
-        lanes.arrays[0].rows(self._codes(column), ids)
+        self._add(lanes, self._codes(column), ids)
 
     def _codes(self, column: pa.Array) -> Int64s:
         if self._values is None:
@@ -54,14 +60,17 @@ class CountDistinct(Accumulator):
 
     def merge(self, lanes: Lanes, flags: Bytes, ids: Int32s, other: Lanes) -> None:
         index = other.arrays[0]
-        lanes.arrays[0].rows(index.codes, ids[index.numbers])
+        self._add(lanes, index.codes, ids[index.numbers])
 
     def select(self, lanes: Lanes, rows: Chosen) -> Lanes:
         index = lanes.arrays[0]
         places, counts = gather(index.numbers, rows)
         made = PairIndex()
         made.replace(index.codes[places], np.repeat(np.arange(len(counts), dtype=np.int32), counts))
-        return Lanes([made])
+        return Lanes([made, counts.astype(np.int64)])
+
+    def results(self, lanes: Lanes, rows: Int32s) -> pa.Array:
+        return from_ints(lanes.arrays[1][rows], None, self.type)
 
     def put(self, lanes: Lanes, flags: Bytes, rows: Chosen, other: Lanes) -> None:
         index = lanes.arrays[0]
@@ -69,7 +78,8 @@ class CountDistinct(Accumulator):
         stale = np.isin(index.numbers, targets)
         if stale.any():
             index.keep(np.flatnonzero(~stale).astype(np.int32))
-        index.rows(other.arrays[0].codes, targets[other.arrays[0].numbers])
+        lanes.arrays[1][targets] = 0
+        self._add(lanes, other.arrays[0].codes, targets[other.arrays[0].numbers])
 
     def save(self, lanes: Lanes, rows: Chosen) -> dict[str, pa.Array]:
         index = lanes.arrays[0]
@@ -86,11 +96,10 @@ class CountDistinct(Accumulator):
         values, rows = lists(_list_of(columns, self._name, self.argument, self.describe()))
         made = PairIndex()
         made.replace(self._codes(values), rows)
-        return Lanes([made])
+        return Lanes([made, np.bincount(rows, minlength=len(columns[self._name])).astype(np.int64)])
 
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
-        counts = np.bincount(lanes.arrays[0].numbers, minlength=size)[:size]
-        return from_ints(counts.astype(np.int64), None, self.type)
+        return from_ints(lanes.arrays[1][:size], None, self.type)
 
     def sweep(self, held: Sequence[Lanes]) -> None:
         if self._values is None or len(self._values) <= 2 * self._kept + _SLACK:
@@ -105,7 +114,7 @@ class CountDistinct(Accumulator):
         self._kept = len(self._values)
 
     def nbytes(self, lanes: Lanes) -> int:
-        return int(lanes.arrays[0].nbytes)
+        return int(lanes.arrays[0].nbytes + lanes.arrays[1].nbytes)
 
 
 class Bag:

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from windrow.batch import WEIGHT, Int32s, is_hidden, view
-from windrow.state.accumulators import Lanes
 from windrow.state.local import group_rows
 from windrow.state.words import kind_of
 
-#: Groups with copies of their accumulators, and a weight -> the groups that have a row, and their rows.
-Results = Callable[[Int32s, list[Lanes], int], tuple[Int32s, pa.RecordBatch]]
-
 
 class Before:
-    """How groups were before the epoch changed them."""
+    """The rows of groups before the epoch changed them."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Int32s, list[Lanes]]] = []
+        self._kept: list[tuple[Int32s, pa.RecordBatch]] = []
 
-    def keep(self, ids: Int32s, lanes: list[Lanes]) -> None:
-        """Remember copies of the accumulators of groups that are about to change for the first time."""
-        self._kept.append((ids, lanes))
+    def keep(self, ids: Int32s, rows: pa.RecordBatch) -> None:
+        """Remember the rows of groups that are about to change for the first time."""
+        self._kept.append((ids, rows))
 
-    def take(self, results: Results) -> tuple[Int32s, pa.RecordBatch | None]:
-        """The rows that these groups had, by ascending group; nothing is remembered any more."""
-        made = [results(ids, lanes, -1) for ids, lanes in self._kept]
-        self._kept.clear()
-        if not made:
+    def take(self) -> tuple[Int32s, pa.RecordBatch | None]:
+        """The rows that groups had, by ascending group; nothing is remembered any more."""
+        kept, self._kept = self._kept, []
+        if not kept:
             return np.empty(0, np.int32), None
-        ids = np.concatenate([each for each, _ in made])
-        rows = made[0][1] if len(made) == 1 else pa.concat_batches([rows for _, rows in made])
+        if len(kept) == 1:
+            return kept[0]
+        ids = np.concatenate([each for each, _ in kept])
         order = np.argsort(ids, kind="stable")
-        return ids[order], rows if len(made) == 1 else rows.take(pa.array(order))
+        return ids[order], pa.concat_batches([rows for _, rows in kept]).take(pa.array(order))
 
 
 def differing(

@@ -36,9 +36,20 @@ def result_batch(
     weight: int = 1,
 ) -> pa.RecordBatch:
     """Results in the order of the output schema; `size` rows, with this weight if they are changes."""
+    return rows_of(state, keys, bounds, finish(state.accumulators, lanes, size), size, weight)
+
+
+def rows_of(
+    state: KeyedState,
+    keys: Sequence[pa.Array],
+    bounds: dict[str, pa.Array],
+    values: Sequence[pa.Array],
+    size: int,
+    weight: int = 1,
+) -> pa.RecordBatch:
+    """The same of finished values."""
     aggregation = state.aggregation
     columns = dict(zip(aggregation.keys, keys, strict=True)) | bounds
-    values = finish(state.accumulators, lanes, size)
     columns |= {wanted.name: value for wanted, value in zip(aggregation.aggregates, values, strict=True)}
     columns.pop(ROW_COUNT, None)
     if aggregation.emit == "current" or aggregation.window is None:

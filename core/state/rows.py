@@ -206,6 +206,10 @@ class Rows:
         """A copy of the accumulators of these groups, which must be present."""
         return [a.select(lanes, ids) for a, lanes in zip(self.accumulators, self.lanes, strict=True)]
 
+    def results(self, ids: Int32s) -> list[pa.Array]:
+        """The aggregates' values of these groups, which must be present."""
+        return [a.results(lanes, ids) for a, lanes in zip(self.accumulators, self.lanes, strict=True)]
+
     def save(self, ids: Chosen) -> dict[str, pa.Array]:
         """State columns of these groups by name."""
         saved: dict[str, pa.Array] = {}

@@ -8,10 +8,9 @@ import pyarrow as pa
 
 from windrow.batch import Int32s, Tables, view
 from windrow.plan.window import Aggregation
-from windrow.state.accumulators import Lanes
 from windrow.state.changes import Before, differing
 from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
-from windrow.state.output import result_batch
+from windrow.state.output import rows_of
 from windrow.state.panes import ID
 from windrow.state.rows import Rows, load
 
@@ -41,30 +40,29 @@ class TableState(KeyedState):
         if self._compare or self.aggregation.weighted:
             settled = self._rows.settled(ids)
             if len(settled):
-                self._before.keep(settled, self._rows.select(settled))
+                self._before.keep(*self._results(settled, -1))
         piece.apply(self._rows, ids)
 
     def emit(self, watermark_us: int) -> list[pa.RecordBatch]:
         ids = self._rows.changed()
         if len(ids) == 0:
             return []
-        new = self._results(ids, self._rows.select(ids), 1)
-        old_ids, old = self._before.take(self._results)
+        new = self._results(ids, 1)
+        old_ids, old = self._before.take()
         self._rows.settle()
         if old is None:
             return [new[1]] if len(new[0]) else []
         return differing(old_ids, old, *new, retract=self._retract)
 
-    def _results(self, ids: Int32s, lanes: list[Lanes], weight: int) -> tuple[Int32s, pa.RecordBatch]:
+    def _results(self, ids: Int32s, weight: int) -> tuple[Int32s, pa.RecordBatch]:
         """The rows of those of the groups that are there: of one whose rows have all been taken back there is none."""
+        values = self._rows.results(ids)
         if self.aggregation.weighted:
-            alive = np.flatnonzero(lanes[-1].arrays[0] > 0)
+            alive = np.flatnonzero(np.greater(view(values[-1], np.int64), 0))
             if len(alive) < len(ids):
                 ids = ids[alive]
-                lanes = [
-                    a.select(held, alive.astype(np.int32)) for a, held in zip(self.accumulators, lanes, strict=True)
-                ]
-        return ids, result_batch(self, self.key_columns(ids), {}, lanes, len(ids), weight)
+                values = [value.take(pa.array(alive)) for value in values]
+        return ids, rows_of(self, self.key_columns(ids), {}, values, len(ids), weight)
 
     def expire(self, watermark_us: int) -> None:
         """A Table forgets nothing."""

@@ -23,6 +23,7 @@ class Verdict:
 
     rows: int
     expected_rows: int
+    digest: int = 0  # the sum of DuckDB's hashes of the rows
     only_here: tuple[tuple[Any, ...], ...] = ()
     missing: tuple[tuple[Any, ...], ...] = ()
 
@@ -54,8 +55,8 @@ def check(query: str, result: pa.Table, events: Mapping[str, pa.Table]) -> Verdi
         wanted = _reference(query)
     (rows, here), (expected_rows, there) = _digest(connection, got), _digest(connection, wanted)
     if (rows, here) == (expected_rows, there):
-        return Verdict(rows, expected_rows)
-    return Verdict(rows, expected_rows, _without(connection, got, wanted), _without(connection, wanted, got))
+        return Verdict(rows, expected_rows, here)
+    return Verdict(rows, expected_rows, here, _without(connection, got, wanted), _without(connection, wanted, got))
 
 
 def _reference(query: str) -> str:
