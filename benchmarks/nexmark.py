@@ -1,7 +1,8 @@
 """All Nexmark queries through the public API, on one worker, each result checked row by row against DuckDB.
 
 Events are made before: as Arrow in memory, one table a kind, and as mixed JSON documents in four partitions of an
-embedded log. A line counts the events that its query reads: those of the kinds it needs in memory, all of them in the log.
+embedded log. A line counts the events that its query reads: those of the kinds it needs in memory, all of them in the
+log.
 """
 
 from __future__ import annotations
