@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -66,6 +66,14 @@ class ShardState(Protocol):
 
     def restore(self, snapshot: Tables | None, deltas: Sequence[Tables]) -> None:
         """Become what was saved; called once, on a new object. Raises `StateError` when the tables do not fit."""
+
+
+@runtime_checkable
+class TakesPieces(Protocol):
+    """A shard that keeps rows as they come: it wants pieces as they are, not put together for it."""
+
+    def process_pieces(self, pieces: Sequence[pa.RecordBatch], side: int) -> None:
+        """As `process` for each of them in turn."""
 
 
 class StatefulOperator(Protocol):

@@ -27,6 +27,7 @@ from windrow.clock import Clock, SystemClock
 from windrow.config import Limits
 from windrow.errors import InvariantError
 from windrow.io.base import Fetched, Sink, TimedSink, TopicWrite
+from windrow.operators.base import TakesPieces
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
@@ -341,8 +342,12 @@ class Engine:
         with task.tally.timed(f"apply {head.name}"):
             # two workers apply log_to_log in 0.30 s instead of 0.70: what is left runs without the interpreter's lock
             for side, dealt in enumerate(doors):
-                for piece in joined([piece for door in dealt for piece in door[shard]]):
-                    rows += piece.num_rows
+                pieces = [piece for door in dealt for piece in door[shard]]
+                rows += sum(piece.num_rows for piece in pieces)
+                if isinstance(state, TakesPieces):
+                    state.process_pieces(pieces, side)
+                    continue
+                for piece in joined(pieces):
                     state.process(piece, side)
         with task.tally.timed(f"advance {head.name}", rows):
             emitted = state.advance(watermark)

@@ -68,6 +68,11 @@ class JoinState:
 
     # -- rows in -------------------------------------------------------------------------------------------------
 
+    def process_pieces(self, pieces: Sequence[pa.RecordBatch], side: int) -> None:
+        """Wide rows are stored as they come: putting pieces together took a quarter of a join's time."""
+        for piece in pieces:
+            self.process(piece, side)
+
     def process(self, data: pa.RecordBatch, side: int = 0) -> None:
         self._log.begin(self)
         data = self._without_lonely(data, side)

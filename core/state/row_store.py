@@ -7,7 +7,7 @@ are put together, so that there are few, and whole chunks at the front are dropp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from windrow.kernels import chunks as kernels
 from windrow.state.values import storage_type
 
 #: Chunks of fewer rows are put together: an epoch of one row must not leave a chunk behind.
-_FEW_ROWS = 1 << 15
+_FEW_ROWS = 1 << 12
 _PLAIN_BYTES = (1, 2, 4, 8, 16)
 
 
@@ -26,10 +26,21 @@ _PLAIN_BYTES = (1, 2, 4, 8, 16)
 class _Chunk:
     first: int
     batch: pa.RecordBatch
+    places: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def end(self) -> int:
         return self.first + int(self.batch.num_rows)
+
+    def place(self, name: str) -> tuple[int, ...]:
+        """Addresses of a column's validity, values (or offsets) and text, its offset and its number of nulls."""
+        found = self.places.get(name)
+        if found is None:
+            column = self.batch.column(name)
+            buffers = [_address(buffer) for buffer in column.buffers()[:3]]
+            buffers += [0] * (3 - len(buffers))
+            found = self.places[name] = (*buffers, column.offset, column.null_count)
+        return found
 
 
 class RowStore:
@@ -106,8 +117,7 @@ class RowStore:
         gatherer = self._gatherers.get(name)
         if gatherer is None:
             stored = self._stored.field(name).type
-            columns = [chunk.batch.column(name) for chunk in self._chunks]
-            gatherer = self._gatherers[name] = _Gatherer(stored, columns, self._starts)
+            gatherer = self._gatherers[name] = _Gatherer(stored, name, self._chunks, self._starts)
         made = gatherer.take(numbers, places)
         wanted = self.schema.field(name).type
         return made if made.type == wanted else made.cast(wanted)
@@ -131,27 +141,20 @@ class RowStore:
 class _Gatherer:
     """One column over all chunks."""
 
-    def __init__(self, type_: pa.DataType, columns: Sequence[pa.Array], starts: Int64s) -> None:
+    def __init__(self, type_: pa.DataType, name: str, chunks: Sequence[_Chunk], starts: Int64s) -> None:
         self._type = type_
-        self._columns = columns
         self._starts = starts
         self._kind = _kind(type_)
-        self._nullable = any(column.null_count for column in columns)
-        buffers = [column.buffers() for column in columns]
-        offsets = np.array([column.offset for column in columns], np.int64)
-        if self._nullable:
-            self._validity = np.array([_address(parts[0]) for parts in buffers], np.int64), offsets
-        match self._kind:
-            case "plain":
-                self._width = type_.bit_width // 8
-                self._addresses = np.array([_address(parts[1]) for parts in buffers], np.int64) + offsets * self._width
-            case "bits":
-                self._addresses, self._shifts = np.array([_address(parts[1]) for parts in buffers], np.int64), offsets
-            case "strings":
-                large = pa.types.is_large_string(type_) or pa.types.is_large_binary(type_)
-                self._width = 8 if large else 4
-                self._addresses = np.array([_address(parts[1]) for parts in buffers], np.int64) + offsets * self._width
-                self._data = np.array([_address(parts[2]) for parts in buffers], np.int64)
+        if self._kind == "other":
+            self._columns = [chunk.batch.column(name) for chunk in chunks]
+        places = np.array([chunk.place(name) for chunk in chunks], np.int64)
+        validity, values, self._data, offsets, nulls = (np.ascontiguousarray(part) for part in places.T)
+        self._nullable = bool(nulls.any())
+        self._validity = validity, offsets
+        self._shifts = offsets
+        large = pa.types.is_large_string(type_) or pa.types.is_large_binary(type_)
+        self._width = type_.bit_width // 8 if self._kind == "plain" else (8 if large else 4)
+        self._addresses = values if self._kind == "bits" else values + offsets * self._width
 
     def take(self, chunks: Int32s, places: Int64s) -> pa.Array:
         valid = self._valid(chunks, places)
