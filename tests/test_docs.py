@@ -91,3 +91,9 @@ def test_commands_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     for tool, name in COMMAND.findall(page.read_text()):
         assert name in (commands if tool == "windrow" else targets), f"{tool} {name}"
+
+
+def test_joins_page_runs_and_prints_what_it_says() -> None:
+    names: dict[str, Any] = {}
+    printed = [run(text, names) for language, text in blocks(ROOT / "docs" / "joins.md") if language == "python"]
+    assert printed == [text for language, text in blocks(ROOT / "docs" / "joins.md") if language == "text"]
