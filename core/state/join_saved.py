@@ -60,12 +60,16 @@ class ChangeLog:
         self._counted: list[list[Int64s]] = [[], []]
         self._between = False
         self._whole = False
+        self._unsaved = False
 
     def begin(self, state: Saved) -> None:
         """Something is about to change; when an epoch begins, dead rows are dropped first if there are many."""
         if not self._between:
             return
         self._between = False
+        if self._unsaved:  # nobody saves: nothing is to be remembered for it
+            self._whole = True
+            self._gone, self._counted = [[], []], [[], []]
         for number, side in enumerate(state.sides):
             if side.deletes and side.compact():
                 self._whole = True
@@ -79,7 +83,7 @@ class ChangeLog:
         self._counted[number].append(rows)
 
     def ended(self) -> None:
-        self._between = True
+        self._between = self._unsaved = True
 
     def restored(self, state: Saved) -> None:
         self._saved_end = [side.end for side in state.sides]
@@ -100,7 +104,7 @@ class ChangeLog:
                 tables[f"{name}_matches"] = _matches(side, whole, self._counted[number])
             self._saved_end[number] = side.end
         self._gone, self._counted = [[], []], [[], []]
-        self._whole = False
+        self._whole = self._unsaved = False
         return tables
 
 
