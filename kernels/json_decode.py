@@ -442,12 +442,13 @@ def _finish(count: int, row_in: int, row: int, base: int, fields: int, at: int, 
 
 @kernel(
     I64(
-        R_U8, R_I32, R_U8, R_I64, R_U8, R_I64, R_U64, I64, I64, I64, I64,
+        R_U8, R_I32, R_I32, R_U8, R_I64, R_U8, R_I64, R_U64, I64, I64, I64, I64,
         W_I64, W_U8, W_I64, W_I32, W_U8, W_U8, W_I64, W_I64,
     )
 )  # fmt: skip
 def decode(
     data: Any,
+    starts: Any,
     ends: Any,
     present: Any,
     nodes: Any,
@@ -469,7 +470,7 @@ def decode(
 ) -> int:
     """Decode documents from row ``progress[ROW_IN]`` on until row `rows` or until something is full.
 
-    Document r is ``data[ends[r]:ends[r + 1]]``; PADDING more bytes of `data` behind each are readable. `present` has
+    Document r is ``data[starts[r]:ends[r]]``; PADDING more bytes of `data` behind each are readable. `present` has
     a byte a row, 0 for no document, or is empty. `nodes`, `keys` and `fields` describe what is wanted, see above and
     ``json_fields``. `scratch` starts with the memory map and is kept between the calls for one batch.
     Values go to row ``progress[ROW_OUT]`` of `fixed` (int64), `offsets` and `text`; `valid` are bitmaps of ones.
@@ -496,8 +497,8 @@ def decode(
         if (bad + 1) * REJECT_SLOTS > rejects.size or (put_off + field_count) * DEFER_SLOTS > deferred.size:
             status = LISTS_FULL
             break
-        start = base + whole(ends[row_in])
-        end = base + whole(ends[row_in + 1])
+        start = base + whole(starts[row_in])
+        end = base + whole(ends[row_in])
         code = 0
         wrong = -1
         where = 0

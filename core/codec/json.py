@@ -54,19 +54,26 @@ class JsonDecoder:
 
     def decode(self, documents: pa.Array) -> Decoded:
         """Decode a binary or string array, one document a row; rows that are null are rejected as "no value"."""
-        run = _Run(self._program, self.max_depth, self.max_bytes, _binary(documents))
+        return self.decode_places(*_views(_binary(documents)))
+
+    def decode_places(self, data: Bytes, starts: Int32s, ends: Int32s, present: Bytes) -> Decoded:
+        """Decode documents that lie anywhere in `data`, document i at ``[starts[i], ends[i])``; both ascend.
+
+        `present`: a byte a row, 0 for no document, or `ALL_VALID`. As `decode` in everything else.
+        """
+        run = _Run(self._program, self.max_depth, self.max_bytes, data, starts, ends, present)
         run.decode()
         columns, dropped = run.finish()
         if columns:
-            data = pa.RecordBatch.from_arrays(columns, schema=self._arrow_schema)
+            batch = pa.RecordBatch.from_arrays(columns, schema=self._arrow_schema)
         else:  # a batch without columns still counts its rows
             rows = pa.Array.from_buffers(pa.struct([]), run.good_rows, [None])
-            data = pa.RecordBatch.from_struct_array(rows)
+            batch = pa.RecordBatch.from_struct_array(rows)
         if dropped.size:
-            keep = np.ones(data.num_rows, np.bool_)
+            keep = np.ones(batch.num_rows, np.bool_)
             keep[dropped] = False
-            data = data.filter(pa.array(keep))
-        return Decoded(data, run.rejected())
+            batch = batch.filter(pa.array(keep))
+        return Decoded(batch, run.rejected())
 
 
 def _binary(documents: pa.Array) -> pa.Array:
@@ -89,12 +96,14 @@ def _buffer_of(items: int, dtype: npt.DTypeLike) -> tuple[pa.Buffer, npt.NDArray
 class _Run:
     """One call of `JsonDecoder.decode`: its memory and its progress."""
 
-    def __init__(self, wanted: Program, max_depth: int, max_bytes: int, documents: pa.Array) -> None:
+    def __init__(
+        self, wanted: Program, max_depth: int, max_bytes: int, data: Bytes, starts: Int32s, ends: Int32s, present: Bytes
+    ) -> None:
         self._wanted = wanted
         self._max_depth = max_depth
         self._max_bytes = max_bytes
-        self._documents = documents
-        self._rows = rows = len(documents)
+        self._data, self._starts, self._ends, self._present = data, starts, ends, present
+        self._rows = rows = len(starts)
         self._text_fields = [f for f, field in enumerate(wanted.fields) if field.is_text]
         self._fixed_buffer, self._fixed = _buffer_of(sum(field.words for field in wanted.fields) * rows, np.int64)
         self._offsets_buffer, self._offsets = _buffer_of(len(self._text_fields) * (rows + 1), np.int32)
@@ -109,7 +118,6 @@ class _Run:
         self._table: Int64s = np.empty(0, np.int64)
         self._areas: Int64s = np.empty(0, np.int64)
         self._text: Bytes = np.empty(0, np.uint8)
-        self._data, self._ends, self._present = _views(documents)
         self._make_room(np.zeros(len(self._text_fields), np.int64))
 
     # -- memory for text
@@ -134,14 +142,14 @@ class _Run:
         """Room for the text of all rows, going by the text of the rows before."""
         rows = self._rows
         row = int(self._progress[decoder.ROW_IN])
-        ends = self._ends
-        done = int(ends[row]) - int(ends[0])
-        left = int(ends[rows]) - int(ends[row])
-        longest = int(ends[row + 1]) - int(ends[row])
+        starts, ends = self._starts, self._ends
+        done = int(starts[row]) - int(starts[0])
+        left = int(ends[-1]) - int(starts[row])
+        longest = int(ends[row]) - int(starts[row])
         if done < _PROBE_ROWS * 8:
             # too little to go by: enough for a few rows in the worst case
             probe = min(rows, row + _PROBE_ROWS)
-            more = np.full(len(self._rooms), int(ends[probe]) - int(ends[row]), np.int64)
+            more = np.full(len(self._rooms), int(ends[probe - 1]) - int(starts[row]), np.int64)
         else:
             more = (self._used() / done * left * _MARGIN).astype(np.int64) + 1024
         # never less than the next document may take, never more than all that is left; and what is more than half full
@@ -156,29 +164,29 @@ class _Run:
         """Decode all rows."""
         if self._rows == 0:
             return
-        padded = int(np.searchsorted(self._ends, self._data.size - decoder.PADDING, "right")) - 1
-        self._decode_until(max(padded, 0))
+        padded = int(np.searchsorted(self._ends, self._data.size - decoder.PADDING, "right"))
+        self._decode_until(padded)
         if padded >= self._rows:
             return
         # the rest ends too near to the end of the buffer to be read in blocks
         row = int(self._progress[decoder.ROW_IN])
-        start = int(self._ends[row])
-        rest = np.zeros(int(self._ends[self._rows]) - start + decoder.PADDING, np.uint8)
-        rest[: -decoder.PADDING] = self._data[start : int(self._ends[self._rows])]
+        start, end = int(self._starts[row]), int(self._ends[-1])
+        rest = np.zeros(end - start + decoder.PADDING, np.uint8)
+        rest[: -decoder.PADDING] = self._data[start:end]
         self._decode_rest(rest, start)
 
     def _decode_rest(self, rest: Bytes, start: int) -> None:
         """Decode the remaining rows, whose documents are in `rest` and begin at byte `start` of the data."""
-        before = self._data, self._ends
-        self._data, self._ends = rest, self._ends - np.int32(start)
+        before = self._data, self._starts, self._ends
+        self._data, self._starts, self._ends = rest, self._starts - np.int32(start), self._ends - np.int32(start)
         self._decode_until(self._rows)
-        self._data, self._ends = before
+        self._data, self._starts, self._ends = before
 
     def _decode_until(self, rows: int) -> None:
         wanted = self._wanted
         while True:
             status = decoder.decode(
-                self._data, self._ends, self._present, wanted.nodes, wanted.keys, self._table, _powers(),
+                self._data, self._starts, self._ends, self._present, wanted.nodes, wanted.keys, self._table, _powers(),
                 rows, len(wanted.fields), wanted.longest_key, self._max_bytes,
                 self._progress, self._scratch.memory, self._fixed, self._offsets, self._text, self._valid,
                 self._rejects, self._deferred,
@@ -203,7 +211,7 @@ class _Run:
             self._fixed[at : at + 1].view(np.float64)[0] = value
             if math.isinf(value) and row_out not in self._dropped:
                 self._dropped.add(row_out)
-                self._reject(row, FLOAT_RANGE, f, start - int(self._ends[row]))
+                self._reject(row, FLOAT_RANGE, f, start - int(self._starts[row]))
         self._progress[decoder.REJECTED] = self._progress[decoder.PUT_OFF] = 0
 
     def _reject(self, row: int, code: int, f: int, at: int) -> None:
@@ -211,7 +219,7 @@ class _Run:
             self._rejected.append((row, None, document_reason(code, at, self._max_depth, self._max_bytes)))
             return
         field = self._wanted.fields[f]
-        document = bytes(self._data[int(self._ends[row]) : int(self._ends[row + 1])])
+        document = bytes(self._data[int(self._starts[row]) : int(self._ends[row])])
         self._rejected.append((row, field.field.name, field_reason(code, field, at, document)))
 
     def rejected(self) -> Rejected:
@@ -269,14 +277,14 @@ class _Run:
         return pa.Array.from_buffers(type_, rows, [bitmap, buffer], nulls)
 
 
-def _views(documents: pa.Array) -> tuple[Bytes, Int32s, Bytes]:
-    """(data, offsets, one byte a row for whether there is a document, or none) of a binary array."""
+def _views(documents: pa.Array) -> tuple[Bytes, Int32s, Int32s, Bytes]:
+    """(data, starts, ends, one byte a row for whether there is a document, or none) of a binary array."""
     rows = len(documents)
     _, ends_buffer, data_buffer = documents.buffers()
     if rows == 0 or ends_buffer is None:
-        return np.empty(0, np.uint8), np.zeros(1, np.int32), ALL_VALID
+        return np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.int32), ALL_VALID
     ends = np.frombuffer(ends_buffer, np.int32, rows + 1, documents.offset * 4)
     data = np.empty(0, np.uint8) if data_buffer is None else np.frombuffer(data_buffer, np.uint8)
     if documents.null_count == 0:
-        return data, ends, ALL_VALID
-    return data, ends, documents.is_valid().cast(pa.uint8()).to_numpy()
+        return data, ends[:-1], ends[1:], ALL_VALID
+    return data, ends[:-1], ends[1:], documents.is_valid().cast(pa.uint8()).to_numpy()

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from tests.codec.kafka_bytes import Record, batch, marker
 from tests.kernels.test_kafka_records import BATCH_RECORDS, EDITS, edited
 from windrow.codec import kafka_compression as compression
+from windrow.codec.json import JsonDecoder
 from windrow.codec.kafka_encode import encode
-from windrow.codec.kafka_records import Batches, Rows, read
+from windrow.codec.kafka_records import Batches, Rows, decode_values, read
+from windrow.datatypes import INT64, STRING, Field, Schema
 from windrow.errors import RecordError
 
 ABC = [Record(i, text) for i, text in enumerate((b"a", b"b", b"c"))]
@@ -276,3 +278,16 @@ def test_batches_together_and_one_by_one(
     if together.rows is not None and one_by_one.rows is not None:
         assert together.rows.headers().equals(one_by_one.rows.headers())
         assert together.rows.keys().equals(one_by_one.rows.keys())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.sampled_from([b'{"a":1}', b'{"a":"x"}', b"", b'{"a":22,"s":"yes"}', b"[]"]), min_size=1))
+def test_json_is_decoded_where_it_lies(texts: list[bytes | None]) -> None:
+    """law: as out of the column of values, good rows and bad ones."""
+    decoder = JsonDecoder(Schema((Field("a", INT64), Field("s", STRING))))
+    body = [Record(i, text, b"key") for i, text in enumerate(texts)]
+    found = rows(rows_of(batch(0, body[:20], last_delta=19) + batch(20, [Record(0, b"{}")])))
+    got, expected = decode_values(decoder, found), decoder.decode(found.values())
+    assert got.data.equals(expected.data)
+    assert got.rejected.rows.tolist() == expected.rejected.rows.tolist()
+    assert got.rejected.reasons == expected.rejected.reasons
