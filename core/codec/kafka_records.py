@@ -319,7 +319,7 @@ class _Reading:
         committed = self._committed(batch, last)
         if last < self._wanted:
             return True
-        if committed and batch[kernels.COUNT]:
+        if committed and end > at:
             self.full = self._room > MAX_ANSWER_BYTES
             if self.full or not self._choose(number, batch, flags & _CODEC):
                 return False
@@ -359,6 +359,15 @@ class _Reading:
 
     # -- records
 
+    def _end_behind(self, number: int) -> None:
+        """Nothing behind this batch (-1: nothing at all) can be read."""
+        self.next_offset, self.leader_epoch = self._wanted, -1
+        if number >= 0:
+            last = self._table[number]
+            behind = int(last[kernels.BASE_OFFSET] + last[kernels.LAST_DELTA]) + 1
+            if behind > self._wanted:
+                self.next_offset, self.leader_epoch = behind, int(last[kernels.LEADER_EPOCH])
+
     def _rows(self) -> Rows | None:
         """The records of the chosen batches, whose bytes are put together."""
         if not self._chosen:
@@ -372,6 +381,5 @@ class _Reading:
         good, record = columns.locate(data, described, self._wanted)
         if good < len(chosen):
             self._break(chosen[good].tolist(), f"its record {record} does not add up")
-            self.next_offset = max(int(chosen[good, kernels.BASE_OFFSET]), self._wanted)
-            self.leader_epoch = int(chosen[good - 1, kernels.LEADER_EPOCH]) if good else -1
+            self._end_behind(self._chosen[good] - 1)
         return columns.rows(data)

@@ -105,6 +105,8 @@ def compare(data: bytes, wanted: int, got: Batches) -> None:
     for each in found:
         if each["base"] + each["last_delta"] >= got.next_offset or each["attributes"] & 0x20:
             break
+        if got.broken is not None and each["base"] == got.broken.offset:
+            break
         if each["attributes"] & 7:
             return
         append_time = each["last_time"] if each["attributes"] & 8 else -1

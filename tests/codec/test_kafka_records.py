@@ -133,6 +133,7 @@ def test_aborted_transactions_and_markers() -> None:
         (batch(3, ABC, count=-1), "counts more"),
         (batch(3, ABC, last_delta=-1, count=0), "counts more"),
         (batch(3, ABC, count=2), "record 2 does not add up"),
+        (batch(3, ABC, count=0), "record 0 does not add up"),
         (batch(3, ABC, count=4, last_delta=3, body=b"".join(r.encoded() for r in ABC) + b"\0" * 9), "record 3"),
         (batch(3, [Record(0, b"a"), Record(0, b"b")], last_delta=1), "record 1"),
         (batch(3, ABC, last_delta=1, count=2), "does not add up"),
@@ -144,7 +145,7 @@ def test_aborted_transactions_and_markers() -> None:
         (batch(3, ABC, attributes=4), "cannot be decompressed (zstd)"),
         (batch(3, ABC, attributes=1, body=gzip.compress(b"ab"), count=3), "counts more"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 @pytest.mark.parametrize("aborted", [[], OTHERS], ids=["together", "one by one"])
 def test_a_broken_batch_ends_what_can_be_read(bad: bytes, says: str, aborted: list[tuple[int, int]]) -> None:
