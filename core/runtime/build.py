@@ -140,7 +140,7 @@ class _Builder:
         self._pipeline.timelines[name] = timeline
         self._pipeline.feeders[name] = self._feeders(node)
         if node.column is None:
-            return steps.ProcessingTimeStep(name)
+            return steps.ProcessingTimeStep(name, timeline)
         return steps.TimeStep(name, node.column, timeline)
 
     def _feeders(self, node: nodes.Node) -> list[str]:

@@ -179,10 +179,18 @@ class TimeStep(Step):
 
 
 class ProcessingTimeStep(Step):
-    """Gives rows the time of their epoch, which is written ahead: a redo gives them the same."""
+    """Gives rows the time of their epoch, which is written ahead: a redo gives them the same.
+
+    When the clock has been set back, rows have the time that was reached before: none is ever late.
+    """
+
+    def __init__(self, name: str, timeline: Timeline) -> None:
+        super().__init__(name)
+        self._timeline = timeline
 
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
-        times = pa.array(np.full(batch.num_rows, task.now_us, np.int64))
+        now = max(task.now_us, self._timeline.watermark_us)
+        times = pa.array(np.full(batch.num_rows, now, np.int64))
         return _with_column(_without(batch, WATERMARK), TIME, times)
 
 
