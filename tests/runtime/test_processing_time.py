@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import windrow as wr
-from windrow.progress.memory import MemoryLedger
 from windrow.testing import Driver, Feed, ManualClock
 
 SECOND = 1_000_000
@@ -49,9 +49,9 @@ def test_a_clock_that_is_set_back_loses_nothing() -> None:
         assert driver.job.progress.late_rows == 0
 
 
-def test_a_restart_goes_on_in_the_same_window() -> None:
+def test_a_restart_goes_on_in_the_same_window(tmp_path: Path) -> None:
     """Crash: what was counted before a new process took over is counted, and not twice."""
-    feed, ledger, clock = Feed(wr.schema(k="string")), MemoryLedger(), ManualClock(4 * SECOND)
+    feed, ledger, clock = Feed(wr.schema(k="string")), str(tmp_path / "ledger"), ManualClock(4 * SECOND)
     with Driver(counts(feed), clock=clock, ledger=ledger) as driver:
         feed.append({"k": ["a", "a"]})
         assert driver.step() == []
