@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.codec.base import Decoder, DecoderFactory
-from windrow.codec.kafka_records import Rows
+from windrow.codec.kafka_records import Rows, decode_values
 from windrow.datatypes import Schema
 from windrow.errors import BrokerError, PlanError, RecordError
 from windrow.io.base import Fetched, OnError
@@ -278,7 +278,7 @@ class KafkaSource:
     ) -> Fetched:
         if decoder is None:
             return Fetched(events.assembled(rows, need, None, where), int(rows.offsets[0]), nbytes, events.gaps(rows))
-        decoded = decoder.decode(rows.values())
+        decoded = decode_values(decoder, rows)
         bad, rejected = decoded.rejected.rows, None
         if len(bad):
             rejected = events.rejected(rows, decoded.rejected, where)
