@@ -8,6 +8,7 @@ those that cancel are left out, and only then rows are gathered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ from windrow.units import BEFORE_TIME_US
 
 #: Which of some pairs the residual condition is true for, given a batch of the columns that it reads.
 Keep = Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
+#: Rows of one side that are taken before it is the other's turn, where time bounds the join.
+_ROWS_AT_ONCE = 4096
 _NONE: Int64s = np.empty(0, np.int64)
 _NO_HASHES: UInt64s = np.empty(0, np.uint64)
 
@@ -47,6 +50,7 @@ class JoinState:
         self.watermark_us = BEFORE_TIME_US
         self._pairs: list[tuple[Int64s, Int64s, int]] = []
         self._touched: list[list[Int64s]] = [[], []]
+        self._waiting: list[tuple[int, int, pa.RecordBatch]] = []
         self._lonely: list[tuple[int, pa.RecordBatch]] = []
         self._log = saved.ChangeLog()
 
@@ -75,6 +79,22 @@ class JoinState:
 
     def process(self, data: pa.RecordBatch, side: int = 0) -> None:
         self._log.begin(self)
+        if not self.join.bounded:
+            self._take(data, side)
+            return
+        times = _ints(data, TIME)
+        for start in range(0, data.num_rows, _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            self._waiting.append((int(times[part].min()), side, data.slice(start, _ROWS_AT_ONCE)))
+
+    def _take_waiting(self) -> None:
+        """Take the epoch's rows of both sides in turn, by time: a row whose side comes last would otherwise pass all
+        the rows of its key that are an epoch newer (2 k keys, 10 s an epoch, 100 ms apart: 0.23 M rows/s)."""
+        waiting, self._waiting = self._waiting, []
+        for _, side, data in sorted(waiting, key=itemgetter(0)):
+            self._take(data, side)
+
+    def _take(self, data: pa.RecordBatch, side: int) -> None:
         data = self._without_lonely(data, side)
         added = view(data.column(WEIGHT), np.int8) == 1 if self.join.sides[side].weighted else None
         if added is None or added.all():
@@ -151,6 +171,7 @@ class JoinState:
     def advance(self, watermark_us: int) -> Iterator[pa.RecordBatch]:
         """The epoch's changes, made as they are asked for; the epoch is over when all have been."""
         self._log.begin(self)
+        self._take_waiting()
         watermark_us = max(watermark_us, self.watermark_us)
         pairs, self._pairs = self._consolidated(), []
         singles = self._singles(watermark_us)

@@ -22,6 +22,7 @@ TIGHT = {
     "windrow.state.join_side._SLACK": 2,
     "windrow.state.join_side._FEW_KEYS": 2,
     "windrow.state.join.PAIRS_AT_ONCE": 3,
+    "windrow.state.join._ROWS_AT_ONCE": 5,
     "windrow.state.asof.PAIRS_AT_ONCE": 3,
     "windrow.state.row_store._FEW_ROWS": 4,
 }
