@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 # Tests run in as many processes as there are cores. Set before polars is imported: it sizes its pool then.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
@@ -13,6 +14,29 @@ from hypothesis import settings
 # The machine is shared: a slow example says nothing. print_blob lets a failure from CI be repeated anywhere.
 settings.register_profile("windrow", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("windrow")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Apache Kafka that all tests of the run share: use topics and groups of your own."""
+    need_broker()
+    from tests.broker.shared import shared
+
+    root = tmp_path_factory.getbasetemp()
+    run = root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root
+    with shared(run / "broker") as bootstrap:
+        yield bootstrap
+
+
+def need_broker() -> None:
+    """Skip where no broker can be run, saying what to install; fail where REQUIRE_BROKER is set."""
+    from tests.broker.jars import missing
+
+    lacking = missing()
+    if lacking and os.environ.get("REQUIRE_BROKER"):
+        pytest.fail(f"REQUIRE_BROKER is set, but {lacking}", pytrace=False)
+    if lacking:
+        pytest.skip(lacking)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

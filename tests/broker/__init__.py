@@ -1,0 +1,1 @@
+"""A real Apache Kafka for tests and for people: jars from Maven Central, run with java, on free loopback ports."""
