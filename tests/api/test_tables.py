@@ -59,8 +59,9 @@ def run(make: Any, epochs: list[list[tuple[Any, ...]]], shards: int) -> list[lis
         return given
 
 
-def replayed(given: list[list[dict[str, Any]]]) -> Counter[tuple[Any, ...]]:
-    """The rows after a change log; nothing is ever taken back that is not there, and no epoch says anything in vain."""
+def replayed(given: list[list[dict[str, Any]]], keyed: bool = True) -> Counter[tuple[Any, ...]]:
+    """The rows after a change log; nothing is ever taken back that is not there, and no epoch says anything in vain
+    (without a key, one row may go in one shard when an equal one comes in another)."""
     rows: Counter[tuple[Any, ...]] = Counter()
     for epoch in given:
         before = rows.copy()
@@ -71,7 +72,7 @@ def replayed(given: list[list[dict[str, Any]]]) -> Counter[tuple[Any, ...]]:
             rows[key] += 1 if op == "c" else -1
             touched[key] += 1
             assert rows[key] >= 0
-        assert all(count == 1 or rows[key] != before[key] for key, count in touched.items())
+        assert not keyed or all(count == 1 or rows[key] != before[key] for key, count in touched.items())
     return +rows
 
 
@@ -114,7 +115,7 @@ def test_rows_that_no_longer_pass_a_filter_go(epochs: list[list[tuple[Any, ...]]
     def without_key(stream: wr.Stream) -> wr.Stream:
         return odd(stream).select(half=pl.col("user") // 2, top="top")
 
-    assert replayed(run(without_key, epochs, 2)) == bag(halves.to_dicts())
+    assert replayed(run(without_key, epochs, 2), keyed=False) == bag(halves.to_dicts())
 
 
 @settings(max_examples=40, deadline=None)
