@@ -291,6 +291,9 @@ def job(
         raise PlanError("job: at least one sink is needed, for example stream.write_log(...)")
     if workers < 1 or shards < 1:
         raise PlanError(f"job: workers and shards must be 1 or more, got {workers} and {shards}")
-    path = None if ledger is None else str(getattr(ledger, "path", ledger))
+    path = None if ledger is None else getattr(ledger, "path", ledger)
+    if path is not None and not isinstance(path, str | Path):
+        raise PlanError(f"job: ledger must be an embedded log or its path, got {ledger!r}")
+    path = None if path is None else str(path)
     settings = Settings(name, path, workers, shards, limits or Limits(), clock)
     return Job(tuple(sink for one in jobs for sink in one._sinks), settings)

@@ -12,7 +12,8 @@ from windrow.plan.rules import optimized
 
 
 def lower(sinks: tuple[nodes.Node, ...]) -> Physical:
-    """The plan of a job with these sinks; raises `PlanError` when two sources or sinks have the same name."""
+    """The plan of a job with these sinks; raises `PlanError` for names that are not unique, and for
+    what no operator can do."""
     roots = optimized(sinks)
     order = tuple(nodes.walk(roots))
     consumers: dict[int, list[nodes.Node]] = defaultdict(list)
@@ -20,6 +21,7 @@ def lower(sinks: tuple[nodes.Node, ...]) -> Physical:
         for child in node.inputs:
             consumers[id(child)].append(node)
     _check_names(order)
+    _check_arrival(order)
     return Physical(
         roots=roots,
         order=order,
@@ -139,6 +141,20 @@ def _needs_old(node: nodes.Node, consumers: dict[int, list[nodes.Node]]) -> bool
             case _:
                 return True
     return False
+
+
+def _check_arrival(order: tuple[nodes.Node, ...]) -> None:
+    """Aggregates that go by the order of arrival can only be taken of rows as they came from a source."""
+    derived: set[int] = set()
+    for node in order:
+        if isinstance(node, nodes.Aggregate) and node.ordered and id(node.input) in derived:
+            raise PlanError(
+                f"{node.spec.name}: first, last, collect_list and count windows go by the order in which events "
+                "arrive, which results of windows and joins do not have; take min or max, or top_k by a column"
+            )
+        above = (node.of.inputs[node.side],) if isinstance(node, nodes.Late) else node.inputs
+        if isinstance(node, nodes.Stateful) or any(id(child) in derived for child in above):
+            derived.add(id(node))
 
 
 def _check_names(order: tuple[nodes.Node, ...]) -> None:

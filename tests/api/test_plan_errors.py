@@ -63,3 +63,22 @@ def test_error_names_what_is_wrong(events, case):
 
     for word in words:
         assert word in str(caught.value)
+
+
+def test_arrival_is_not_known_after_an_operator() -> None:
+    """law: said when the job is built, not by its first epoch."""
+    rows = wr.from_arrow(pa.table({"k": [1], "v": [1], "time": pa.array([0], pa.timestamp("us", "UTC"))}), name="rows")
+    counts = rows.watermark("time").group_by("k").window(wr.tumbling("1s")).agg(n=wr.count())
+    with pytest.raises(wr.PlanError, match="go by the order in which events arrive"):
+        counts.select("k", "n").group_by("k").agg(x=wr.first("n")).collect()
+    joined = rows.join(wr.from_arrow(pa.table({"k": [1], "w": [1]}), name="other"), on="k", ttl="unbounded")
+    with pytest.raises(wr.PlanError, match="top_k by a column"):
+        joined.group_by("k").agg(x=wr.collect_list("w", limit=2)).collect()
+    assert counts.late.group_by("k").agg(x=wr.first("v")).collect().num_rows == 0
+
+
+def test_a_ledger_is_a_log_or_a_path() -> None:
+    """law: anything else is refused, rather than taken for the name of a folder."""
+    sink = wr.from_arrow(pa.table({"k": [1]})).for_each_batch(lambda batch, epoch: None)
+    with pytest.raises(wr.PlanError, match="ledger must be an embedded log or its path"):
+        wr.job(sink, ledger={"a": 1})  # type: ignore[arg-type]
