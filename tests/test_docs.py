@@ -93,7 +93,8 @@ def test_commands_exist(page: Path) -> None:
         assert name in (commands if tool == "windrow" else targets), f"{tool} {name}"
 
 
-def test_joins_page_runs_and_prints_what_it_says() -> None:
+@pytest.mark.parametrize("name", ["joins.md", "tables.md"])
+def test_page_runs_and_prints_what_it_says(name: str) -> None:
     names: dict[str, Any] = {}
-    printed = [run(text, names) for language, text in blocks(ROOT / "docs" / "joins.md") if language == "python"]
-    assert printed == [text for language, text in blocks(ROOT / "docs" / "joins.md") if language == "text"]
+    printed = [run(text, names) for language, text in blocks(ROOT / "docs" / name) if language == "python"]
+    assert printed == [text for language, text in blocks(ROOT / "docs" / name) if language == "text"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def nexmark(
     query: Annotated[str, typer.Argument(metavar="q0..q23|all", help="Which query; several with commas.")],
     events: Annotated[str, typer.Option(help="How many events (persons, auctions and bids).")] = "1_000_000",
-    source: Annotated[str, typer.Option(help="memory, log, or kafka:HOST:PORT.")] = "memory",
+    source: Annotated[str, typer.Option(help="memory or log.")] = "memory",
     check: Annotated[bool, typer.Option("--check", help="Compare all rows with what DuckDB computes.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed, other events.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
@@ -98,8 +98,8 @@ class Source:
     data: Path
 
     def __post_init__(self) -> None:
-        if self.name not in ("memory", "log") and not self.name.startswith("kafka:"):
-            raise WindrowError(f"--source must be memory, log or kafka:HOST:PORT, not {self.name!r}")
+        if self.name not in ("memory", "log"):
+            raise WindrowError(f"--source must be memory or log, not {self.name!r}")
 
     @property
     def partitions(self) -> int:
