@@ -73,3 +73,9 @@ def to_arrow_schema(schema: Schema) -> pa.Schema:
 def list_of(item: DataType) -> DataType:
     """The list type with elements of `item`."""
     return from_arrow_type(pa.list_(to_arrow_type(item)))
+
+
+def fields_of(struct: DataType) -> tuple[DataType, ...]:
+    """The types of a struct's fields."""
+    type_ = to_arrow_type(struct)
+    return tuple(from_arrow_type(type_.field(k).type) for k in range(type_.num_fields))

@@ -83,12 +83,19 @@ def column(name: str) -> Expression:
 def _describe(expr: pl.Expr, name: str, selection: bool) -> Expression:
     if selection or expr.meta.is_column():
         return column(name)
-    inner = expr.meta.undo_aliases()
+    inner = _unnamed(expr)
     if inner.meta.is_column():
         return column(inner.meta.output_name())
     identity = _identity(inner)
     reads = tuple(dict.fromkeys(expr.meta.root_names()))
     return Expression(str(expr), reads, None, inner.alias(identity), identity)
+
+
+def _unnamed(expr: pl.Expr) -> pl.Expr:
+    """Without the name of its output; names inside stay, for those of the fields of a struct are part of its value."""
+    while str(expr).endswith(f'.alias("{expr.meta.output_name()}")'):
+        expr = expr.meta.pop()[0]
+    return expr
 
 
 def _identity(expr: pl.Expr) -> str:

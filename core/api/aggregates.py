@@ -107,6 +107,98 @@ def collect_list(argument: Argument, limit: int) -> AggregateExpr:
     return AggregateExpr("collect_list", argument, options={"limit": limit})
 
 
+def count_if(condition: Argument) -> AggregateExpr:
+    """How many rows for which `condition` is true. int64."""
+    named = condition if isinstance(condition, str) else condition.meta.output_name()
+    predicate = pl.col(condition) if isinstance(condition, str) else condition
+    return AggregateExpr("count", None, where=predicate, name=f"{named}_count_if")
+
+
+def bool_and(argument: Argument) -> AggregateExpr:
+    """Whether all values that are not null are true."""
+    return AggregateExpr("bool_and", argument)
+
+
+def bool_or(argument: Argument) -> AggregateExpr:
+    """Whether any value is true."""
+    return AggregateExpr("bool_or", argument)
+
+
+def arg_min(argument: Argument, by: Argument) -> AggregateExpr:
+    """The value where `by` (numbers, times or bool) is least; of several such rows, of the one that came first.
+
+    Rows where either is null do not count.
+    """
+    return _of_pair("arg_min", argument, by)
+
+
+def arg_max(argument: Argument, by: Argument) -> AggregateExpr:
+    """The value where `by` (numbers, times or bool) is greatest; of several such rows, of the one that came first.
+
+    Rows where either is null do not count. NaN is greater than all numbers.
+    """
+    return _of_pair("arg_max", argument, by)
+
+
+def corr(x: Argument, y: Argument) -> AggregateExpr:
+    """Pearson's correlation of the pairs without nulls, float64; null of fewer than two, or when one does not vary."""
+    return _of_pair("corr", x, y)
+
+
+def covar_samp(x: Argument, y: Argument) -> AggregateExpr:
+    """The covariance of a sample (divided by one less than there are pairs without nulls), float64; null of one."""
+    return _of_pair("covar_samp", x, y)
+
+
+def covar_pop(x: Argument, y: Argument) -> AggregateExpr:
+    """The covariance of a whole population (divided by the number of pairs without nulls), float64."""
+    return _of_pair("covar_pop", x, y)
+
+
+def collect_set(argument: Argument, limit: int) -> AggregateExpr:
+    """The different values that are not null, ascending, the first `limit` of them; a bound is required."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise PlanError(f"collect_set: limit must be 1 or more, got {limit!r}")
+    return AggregateExpr("collect_set", argument, options={"limit": limit})
+
+
+def approx_count_distinct(argument: Argument, error: float = 0.02) -> AggregateExpr:
+    """How many different values that are not null, about: HyperLogLog with a standard error of at most `error`. int64.
+
+    At most ``2 * (1.04 / error)**2`` small registers a group are held (0.005 to 0.26). It does not depend on order.
+    """
+    if not 0.005 <= error <= 0.26:
+        raise PlanError(f"approx_count_distinct: error must be from 0.005 to 0.26, got {error!r}")
+    return AggregateExpr("approx_count_distinct", argument, options={"error": float(error)})
+
+
+def quantile(argument: Argument, q: float, *, error: float = 0.01, exact: bool = False) -> AggregateExpr:
+    """The quantile `q` (0 to 1) of numbers, float64.
+
+    A value within the relative `error` of the one of rank ``floor(q * (n - 1))`` (DDSketch, bounded memory). `exact`:
+    interpolated between the two values next to rank ``q * (n - 1)``; every different value is held.
+    """
+    if not 0 <= q <= 1:
+        raise PlanError(f"quantile: q must be from 0 to 1, got {q!r}")
+    if not 0.0001 <= error <= 0.5:
+        raise PlanError(f"quantile: error must be from 0.0001 to 0.5, got {error!r}")
+    return AggregateExpr("quantile", argument, options={"q": float(q), "error": float(error), "exact": bool(exact)})
+
+
+def median(argument: Argument, *, error: float = 0.01, exact: bool = False) -> AggregateExpr:
+    """The quantile 0.5; see `quantile`."""
+    expression = quantile(argument, 0.5, error=error, exact=exact)
+    source = argument if isinstance(argument, str) else argument.meta.output_name()
+    return expression.alias(f"{source}_median")
+
+
+def _of_pair(function: str, first: Argument, second: Argument) -> AggregateExpr:
+    """An aggregate of two arguments: they travel as one struct."""
+    parts = [pl.col(part) if isinstance(part, str) else part for part in (first, second)]
+    named = f"{parts[0].meta.output_name()}_{function}"
+    return AggregateExpr(function, pl.struct(first=parts[0], second=parts[1]), name=named)
+
+
 def udaf(
     argument: Argument,
     *,

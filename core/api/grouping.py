@@ -7,11 +7,14 @@ from dataclasses import replace
 from windrow import expressions
 from windrow.api.aggregates import AggregateExpr
 from windrow.api.stream import Aggregated, Stream, Table
-from windrow.datatypes import FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
+from windrow.arrow_types import fields_of, list_of
+from windrow.datatypes import BOOL, FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
 from windrow.plan.window import ROW_COUNT, UNDOABLE, Aggregate, Aggregation, Window
+from windrow.state.order import check_order
+from windrow.state.words import check_key_types
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _FLOATS = {"double", "float", "halffloat"}
@@ -117,7 +120,8 @@ class Binder:
             where = self._hidden(predicate)
         result = result_type(aggregate.function, argument_type, step, dict(aggregate.options))
         options = tuple(sorted(aggregate.options.items()))
-        return Aggregate(name, aggregate.function, column, where, result, argument_type, options)
+        function = {"bool_and": "min", "bool_or": "max"}.get(aggregate.function, aggregate.function)
+        return Aggregate(name, function, column, where, result, argument_type, options)
 
     def _argument(self, aggregate: AggregateExpr, step: str) -> tuple[str, DataType]:
         assert aggregate.argument is not None
@@ -158,11 +162,27 @@ def result_type(function: str, argument: DataType | None, step: str, options: di
         case "first" | "last":
             assert argument is not None
             return argument
+        case "bool_and" | "bool_or" if name == "bool":
+            return BOOL
         case "collect_list":
-            from windrow.arrow_types import list_of
-
             assert argument is not None
             return list_of(argument)
+        case "collect_set" | "approx_count_distinct":
+            assert argument is not None
+            check_key_types([argument], [step])
+            return list_of(argument) if function == "collect_set" else INT64
+        case "quantile" if numeric:
+            return FLOAT64
+        case "arg_min" | "arg_max":
+            assert argument is not None
+            value, by = fields_of(argument)
+            check_order(step, [("by", by)])
+            return value
+        case "corr" | "covar_samp" | "covar_pop":
+            assert argument is not None
+            for part in fields_of(argument):
+                result_type("mean", part, step, {})
+            return FLOAT64
         case "udaf" if numeric:
             return FLOAT64 if options["dtype"] == "float64" else INT64
     raise PlanError(f"{step}: cannot take the {function} of {argument} values; cast the column first")

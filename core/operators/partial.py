@@ -16,7 +16,7 @@ from windrow.state.panes import PANE
 from windrow.state.rows import Rows
 
 #: Functions whose result depends on the order of events.
-ORDERED = ("first", "last", "collect_list")
+ORDERED = ("first", "last", "collect_list", "arg_min", "arg_max")
 #: Tries that did not pay are followed by this many batches without one; doubled with each, up to the second figure.
 _FIRST_PAUSE = 4
 _LONGEST_PAUSE = 64
@@ -77,7 +77,8 @@ def aggregate_changes(aggregation: Aggregation, batch: pa.RecordBatch) -> pa.Rec
     ids, first = grouped
     inputs = Inputs(batch, False)
     added = np.greater(view(batch.column(WEIGHT), np.int8), 0)
-    rows, gone = (Rows(make_accumulators(aggregation), len(first), track=False) for _ in range(2))
+    accumulators = make_accumulators(aggregation)  # of both: some number the values that they meet
+    rows, gone = (Rows(accumulators, len(first), track=False) for _ in range(2))
     rows.update(np.where(added, ids, np.int32(-1)), inputs, every=True)
     if not added.all():
         gone.update(np.where(added, np.int32(-1), ids), inputs, every=True)

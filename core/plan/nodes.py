@@ -17,7 +17,7 @@ Changes = Literal["upsert", "log", "weighted"]
 OPERATION = "op"
 
 #: Aggregates whose result depends on the order of events.
-_ORDERED = ("first", "last", "collect_list")
+_ORDERED = ("first", "last", "collect_list", "arg_min", "arg_max")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -49,9 +49,10 @@ class Window:
 class Aggregate:
     """One output column of an aggregation over plain columns (expressions have been evaluated before).
 
-    `function` is one of count, sum, min, max, mean, var, stddev, first, last, count_distinct, collect_list, udaf;
-    `column` its argument (None: count rows); `where` a boolean column, rows where it is false or null do not count;
-    `options` what the function needs besides (ddof, limit, the compiled user functions).
+    `function` is one of count, sum, min, max, mean, var, stddev, first, last, count_distinct, collect_list, udaf,
+    arg_min, arg_max, corr, covar_samp, covar_pop, collect_set, approx_count_distinct, quantile; `column` its argument
+    (None: count rows), a struct of two where it has two; `where` a boolean column, rows where it is false or null do
+    not count; `options` what the function needs besides (ddof, limit, q, error, the compiled user functions).
     """
 
     name: str
@@ -67,7 +68,10 @@ class Aggregate:
 
 
 #: Aggregates that can take values back, so that they can be taken of the changes of a Table.
-UNDOABLE = ("count", "sum", "mean")
+UNDOABLE = (
+    "count", "sum", "mean", "var", "stddev", "min", "max", "count_distinct", "corr", "covar_samp", "covar_pop",
+    "collect_set", "quantile",
+)  # fmt: skip
 #: The aggregate that such a grouping has besides: how many rows a group has; without any it is gone.
 ROW_COUNT = "__rows"
 

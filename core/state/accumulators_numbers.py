@@ -25,6 +25,8 @@ _NO_INTS: Int64s = np.empty(0, np.int64)
 _NO_FLOATS: Float64s = np.empty(0, np.float64)
 #: Sums that stay below this cannot wrap when two of them are added.
 _SAFE = float(2**62)
+#: Numbers with twice the precision: high and low parts.
+_Double = tuple[Float64s, Float64s]
 
 
 class Count(NumericAccumulator):
@@ -307,6 +309,9 @@ class Variance(NumericAccumulator):
         sum_float(ids, other.arrays[1], other.arrays[2], ALL_VALID, lanes.arrays[1], lanes.arrays[2])
         sum_float(ids, other.arrays[3], other.arrays[4], ALL_VALID, lanes.arrays[3], lanes.arrays[4])
 
+    def negate(self, lanes: Lanes) -> None:
+        lanes.arrays = [-array for array in lanes.arrays]
+
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         counts, sums, errors, squares, squares_errors = (array[:size] for array in lanes.arrays)
         ddof = int(self.aggregate.option("ddof", 1))
@@ -320,23 +325,33 @@ class Variance(NumericAccumulator):
 
 
 def _variances(counts: Int64s, sums: Float64s, errors: Float64s, squares: Float64s, more: Float64s) -> Float64s:
-    """Sum of squared distances from the mean, ``squares - sums**2 / counts``, in double-double throughout."""
-    n = counts.astype(np.float64)
-    high = sums + errors
-    low = errors - (high - sums)
-    square, square_error = _product(high, high)
-    square_error = square_error + 2.0 * high * low
-    quotient = square / n
-    back, back_error = _product(quotient, n)
-    quotient_error = ((square - back) - back_error + square_error) / n
-    difference = squares - quotient
-    part = difference - squares
-    error = (squares - (difference - part)) - (quotient + part)
-    result = difference + (error + more - quotient_error)
+    """Sum of squared distances from the mean."""
+    result = comoments(counts, (sums, errors), (sums, errors), (squares, more))
     return np.where(np.isfinite(result), np.maximum(result, 0.0), result)
 
 
-def _product(a: Float64s, b: Float64s) -> tuple[Float64s, Float64s]:
+def comoments(counts: Int64s, xs: _Double, ys: _Double, products: _Double) -> Float64s:
+    """Sum of products of distances from the means, ``products - xs * ys / counts``, in double-double throughout."""
+    n = counts.astype(np.float64)
+    (x_high, x_low), (y_high, y_low) = _normal(xs), _normal(ys)
+    product, product_error = exact_product(x_high, y_high)
+    product_error = product_error + (x_high * y_low + x_low * y_high)
+    quotient = product / n
+    back, back_error = exact_product(quotient, n)
+    quotient_error = ((product - back) - back_error + product_error) / n
+    held, more = products
+    difference = held - quotient
+    part = difference - held
+    error = (held - (difference - part)) - (quotient + part)
+    return np.asarray(difference + (error + more - quotient_error))
+
+
+def _normal(value: _Double) -> _Double:
+    high = value[0] + value[1]
+    return high, value[1] - (high - value[0])
+
+
+def exact_product(a: Float64s, b: Float64s) -> tuple[Float64s, Float64s]:
     """``a * b`` as rounded product and exact error (Dekker 1971)."""
     product = a * b
     a_head = a * 134217729.0 - (a * 134217729.0 - a)

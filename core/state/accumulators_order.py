@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,9 @@ from windrow.errors import StateError
 from windrow.kernels.groupagg import pick
 from windrow.plan.window import Aggregate
 from windrow.state.accumulators import Chosen, Lane, Lanes, NumericAccumulator
+from windrow.state.accumulators_moments import pair_valid, parts_of
 from windrow.state.columns import Inputs, fits_int, from_floats, from_ints, is_float, to_floats, to_ints
+from windrow.state.order import sortable
 from windrow.state.values import ValueStore, storage_type
 
 
@@ -43,7 +46,7 @@ class Pick(NumericAccumulator):
 
     def __init__(self, aggregate: Aggregate, number: int) -> None:
         super().__init__(aggregate, number)
-        self._latest = aggregate.function == "last"
+        self._latest = aggregate.function in ("last", "arg_max")
         plain = fits_int(self.argument) or is_float(self.argument)
         self._store = None if plain else ValueStore(self.argument)
 
@@ -53,14 +56,18 @@ class Pick(NumericAccumulator):
         return lanes
 
     def update(self, lanes: Lanes, flags: Bytes, ids: Int32s, inputs: Inputs) -> None:
-        column = inputs.column(str(self.aggregate.column))
-        valid = inputs.valid(self.aggregate.column, self.aggregate.where)
+        column, valid, times, origins = self._candidates(inputs)
         if self._store is None:
-            self._offer(lanes, ids, inputs.times, inputs.origins, self._bits(column), valid)
+            self._offer(lanes, ids, times, origins, self._bits(column), valid)
             return
-        winners = _Winners(ids, inputs.times, inputs.origins, valid, self._latest)
+        winners = _Winners(ids, times, origins, valid, self._latest)
         refs = self._store.add(_plain(column).take(pa.array(winners.rows)))
         self._offer(lanes, winners.groups, winners.times, winners.origins, refs, ALL_VALID)
+
+    def _candidates(self, inputs: Inputs) -> tuple[pa.Array, Bytes, Int64s, Int64s]:
+        """The values, which of them count, and the two numbers they are ordered by."""
+        valid = inputs.valid(self.aggregate.column, self.aggregate.where)
+        return inputs.column(str(self.aggregate.column)), valid, inputs.times, inputs.origins
 
     def merge(self, lanes: Lanes, flags: Bytes, ids: Int32s, other: Lanes) -> None:
         times, origins, values = other.arrays
@@ -97,6 +104,18 @@ class Pick(NumericAccumulator):
     def sweep(self, held: Sequence[Lanes]) -> None:
         if self._store is not None and self._store.full_of_garbage:
             _sweep(self._store, [(lanes.arrays[2], np.asarray(lanes.seen == 1)) for lanes in held])
+
+
+class PickBy(Pick):
+    """arg_min and arg_max: the value where another is least or greatest; of several such the one that came first."""
+
+    def __init__(self, aggregate: Aggregate, number: int) -> None:
+        super().__init__(replace(aggregate, argument_type=aggregate.type), number)
+
+    def _candidates(self, inputs: Inputs) -> tuple[pa.Array, Bytes, Int64s, Int64s]:
+        value, by = parts_of(inputs, self.aggregate)
+        origins = ~inputs.origins if self._latest else inputs.origins
+        return value, pair_valid(inputs, self.aggregate), sortable(by, False), origins
 
 
 class ExtremeValue(NumericAccumulator):

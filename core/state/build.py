@@ -9,9 +9,12 @@ from windrow.errors import PlanError
 from windrow.plan.window import Aggregate, Aggregation
 from windrow.state.accumulators import Accumulator
 from windrow.state.accumulators_collections import CollectList, CountDistinct
+from windrow.state.accumulators_moments import Comoment
 from windrow.state.accumulators_numbers import Count, ExtremeFloat, ExtremeInt, SumFloat, SumInt, SumWide, Variance
-from windrow.state.accumulators_order import ExtremeValue, Pick
+from windrow.state.accumulators_order import ExtremeValue, Pick, PickBy
+from windrow.state.accumulators_sketches import HyperLogLog, QuantileSketch
 from windrow.state.accumulators_user import UserAggregate
+from windrow.state.accumulators_values import CollectSet, DistinctOfBag, ExactQuantile, ExtremeOfBag
 from windrow.state.columns import fits_int, is_float
 
 
@@ -27,7 +30,12 @@ def _make(aggregate: Aggregate, number: int) -> Accumulator:
     if aggregate.column is None:
         raise PlanError(f"{aggregate.name}: {function} needs a column")
     type_ = to_arrow_type(aggregate.argument_type or aggregate.type)
+    undone = bool(aggregate.option("counted"))  # values may be taken back
     match function:
+        case "min" | "max" if undone:
+            return ExtremeOfBag(aggregate, number)
+        case "count_distinct" if undone:
+            return DistinctOfBag(aggregate, number)
         case "sum" | "mean":
             return _sum(aggregate, number, type_)
         case "min" | "max":
@@ -40,6 +48,16 @@ def _make(aggregate: Aggregate, number: int) -> Accumulator:
             return Pick(aggregate, number)
         case "count_distinct":
             return CountDistinct(aggregate, number)
+        case "arg_min" | "arg_max":
+            return PickBy(aggregate, number)
+        case "corr" | "covar_samp" | "covar_pop":
+            return Comoment(aggregate, number)
+        case "collect_set":
+            return CollectSet(aggregate, number)
+        case "approx_count_distinct":
+            return HyperLogLog(aggregate, number)
+        case "quantile":
+            return (ExactQuantile if aggregate.option("exact") else QuantileSketch)(aggregate, number)
         case "collect_list":
             return CollectList(aggregate, number)
         case "udaf":

@@ -15,7 +15,7 @@ from windrow.state.panes import ID
 from windrow.state.rows import Rows, load
 
 #: Aggregates that may well stay as they are when rows come.
-_STAYING = ("min", "max", "first", "last", "count_distinct")
+_STAYING = ("min", "max", "first", "last", "count_distinct", "arg_min", "arg_max", "approx_count_distinct")
 
 
 class TableState(KeyedState):

@@ -7,6 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
@@ -87,6 +88,8 @@ def compute(aggregate: Aggregate, rows: Sequence[Row], order: Callable[[Row], An
     if aggregate.function == "count" and aggregate.column is None:
         return len(rows)
     rows = [row for row in rows if row[aggregate.column] is not None]
+    if aggregate.column == "p":
+        rows = [row for row in rows if None not in row["p"].values()]
     values = [row[aggregate.column] for row in rows]
     match aggregate.function:
         case "count":
@@ -110,7 +113,38 @@ def compute(aggregate: Aggregate, rows: Sequence[Row], order: Callable[[Row], An
         case "collect_list":
             ordered = [row[aggregate.column] for row in sorted(rows, key=order)]
             return ordered[: aggregate.option("limit")] or None
+        case "arg_min":
+            return min(rows, key=lambda row: (row["p"]["second"], by_arrival(row)))["p"]["first"] if rows else None
+        case "arg_max":
+            return max(rows, key=lambda row: (row["p"]["second"], -by_arrival(row)))["p"]["first"] if rows else None
+        case "corr" | "covar_samp" | "covar_pop":
+            return _together(aggregate.function, [tuple(value.values()) for value in values])
+        case "collect_set":
+            return sorted(set(values))[: aggregate.option("limit")] or None
+        case "approx_count_distinct":
+            return len(set(values))
+        case "quantile":
+            return _quantile(sorted(values), aggregate.option("q"), aggregate.option("exact")) if values else None
     raise AssertionError(aggregate.function)
+
+
+def _quantile(values: list[Any], q: float, exact: bool) -> float:
+    rank = Fraction(q) * (len(values) - 1)
+    low = math.floor(rank)
+    high = min(low + 1, len(values) - 1) if exact else low
+    return float(Fraction(values[low]) + (rank - low) * (Fraction(values[high]) - Fraction(values[low])))
+
+
+def _together(function: str, pairs: list[tuple[Any, ...]]) -> float | None:
+    count = len(pairs)
+    if count == 0 or (count == 1 and function != "covar_pop"):
+        return None
+    means = [Fraction(0) + sum(Fraction(pair[k]) for pair in pairs) / count for k in (0, 1)]
+    apart = [[Fraction(pair[k]) - means[k] for k in (0, 1)] for pair in pairs]
+    xy, xx, yy = (sum(a[i] * a[j] for a in apart) for i, j in ((0, 1), (0, 0), (1, 1)))
+    if function == "corr":
+        return None if xx == 0 or yy == 0 else float(xy) / math.sqrt(float(xx) * float(yy))
+    return float(xy / (count - (function == "covar_samp")))
 
 
 def _total(values: list[Any]) -> Any:
