@@ -52,6 +52,15 @@ POINTS: dict[str, str] = {
     "sink.stage": "before an epoch's rows are staged",
     "sink.publish.before": "the ledger has committed, the sink's rows are not visible",
     "sink.publish.after": "the sink's rows are visible",
+    # Kafka: one transaction
+    "kafka.begin": "nothing of the transaction is sent",
+    "kafka.added": "older protocol: partitions and groups are part of the transaction",
+    "kafka.partly_produced": "one batch of every partition is acknowledged",
+    "kafka.produced": "every record is acknowledged, no position is sent",
+    "kafka.offsets": "positions are in the transaction, its end is not sent",
+    "kafka.ended": "the transaction is committed, the caller does not know it yet",
+    "kafka.doubt": "an attempt ended, how far it came is not known",
+    "kafka.recovered": "the producer id is initialised again, the outcome is not looked up",
 }
 
 Handler = Callable[[str], None]

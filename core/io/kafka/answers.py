@@ -21,11 +21,11 @@ TRANSACTIONAL_ID_DENIED = 53
 CONCURRENT_TRANSACTIONS = 51
 
 #: What goes away by itself: a leader or a coordinator moves, starts or loads; too few replicas; an end being written.
-RETRIABLE = frozenset({3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 51, 56, 74, 75, 78, 89, 100, 103})
+RETRIABLE = frozenset({3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 51, 56, 74, 75, 78, 88, 89, 100, 103})
 #: Whoever holds the coordinator or the leader in mind has to look again.
 MOVED = frozenset({3, 5, 6, 9, 13, 14, 15, 16, 74, 75, 100, 103})
 #: Another producer has the transactional id, another member the group.
-FENCED = frozenset({22, 25, 47, 49, 67, 82, 90})
+FENCED = frozenset({22, 25, 47, 49, 82, 90, 113})
 DENIED = frozenset({TOPIC_DENIED, GROUP_DENIED, CLUSTER_DENIED, TRANSACTIONAL_ID_DENIED})
 TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
 

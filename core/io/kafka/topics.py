@@ -1,0 +1,204 @@
+"""Topics: making them, reading their committed records again, cutting off what is no longer needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from kafka.protocol.admin import CreateTopicsRequest, DeleteRecordsRequest
+from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest
+from kafka.protocol.metadata import MetadataRequest
+
+from windrow.codec import kafka_records
+from windrow.errors import BrokerError, StateError
+from windrow.io.kafka import answers
+from windrow.io.kafka.client import Cluster
+
+EARLIEST, LATEST = -2, -1
+_PAUSE_S = 0.05
+_READ_COMMITTED = 1
+_FETCH_BYTES = 16 << 20
+_OUT_OF_RANGE = 1
+_NEWEST_BY_NAME = 12  # later versions of Fetch know topics by id alone
+
+
+@dataclass(frozen=True, slots=True)
+class NewTopic:
+    """How a topic is made. `replication` -1 leaves it to the brokers, as `partitions` -1 does."""
+
+    name: str
+    partitions: int = -1
+    replication: int = -1
+    config: Mapping[str, str] | None = None
+
+
+def create(cluster: Cluster, topic: NewTopic, timeout_s: float = 30.0) -> bool:
+    """Make a topic and wait until its partitions have leaders; False when it was there already, as it is."""
+    deadline_s = time.monotonic() + timeout_s
+    kind = CreateTopicsRequest.CreatableTopic
+    configs = [kind.CreatableTopicConfig(name=name, value=value) for name, value in (topic.config or {}).items()]
+    request = CreateTopicsRequest(
+        topics=[
+            kind(
+                name=topic.name,
+                num_partitions=topic.partitions,
+                replication_factor=topic.replication,
+                assignments=[],
+                configs=configs,
+            )
+        ],
+        timeout_ms=int(timeout_s * 1_000),
+        validate_only=False,
+        min_version=4,
+        max_version=5,
+    )
+    controller = cluster.request(
+        None, MetadataRequest(topics=[], min_version=4, max_version=9), timeout_s
+    ).controller_id
+    (answer,) = cluster.request(controller if controller >= 0 else None, request, timeout_s).topics
+    if answer.error_code and answer.error_code != answers.TOPIC_EXISTS:
+        said = f" ({answer.error_message})" if answer.error_message else ""
+        raise answers.error(answer.error_code, f"topic {topic.name!r} cannot be created{said}", topic.name)
+    while not _led(cluster.leaders([topic.name], timeout_s, refresh=True).get(topic.name), topic.partitions):
+        if time.monotonic() >= deadline_s:
+            raise BrokerError(f"topic {topic.name!r} is created, but its partitions have no leaders")
+        time.sleep(_PAUSE_S)
+    return not answer.error_code
+
+
+def _led(leaders: Mapping[int, int] | None, partitions: int) -> bool:
+    return bool(leaders) and (partitions < 0 or len(leaders or ()) >= min(partitions, 1))
+
+
+def partition_count(cluster: Cluster, topic: str, timeout_s: float = 30.0) -> int:
+    """How many partitions a topic has; 0 when it is not there."""
+    kind = MetadataRequest.MetadataRequestTopic
+    request = MetadataRequest(topics=[kind(name=topic)], allow_auto_topic_creation=False, min_version=4, max_version=9)
+    (found,) = cluster.request(None, request, timeout_s).topics
+    if found.error_code in answers.DENIED:
+        raise answers.error(found.error_code, f"topic {topic!r} is not shown", topic)
+    return len(found.partitions) if not found.error_code else 0
+
+
+def offsets(cluster: Cluster, topic: str, at: int, timeout_s: float = 30.0) -> dict[int, int]:
+    """`EARLIEST` or `LATEST` offset of every partition; the latest is the last stable one (committed records end)."""
+    deadline_s = time.monotonic() + timeout_s
+    count = partition_count(cluster, topic, timeout_s)
+    found: dict[int, int] = {}
+    trouble = "its partitions have no leader"
+    kind = ListOffsetsRequest.ListOffsetsTopic
+    while len(found) < count:
+        leaders = cluster.leaders([topic], timeout_s, refresh=bool(trouble)).get(topic, {})
+        by_node: dict[int, list[int]] = {}
+        for part in range(count):
+            if part not in found and part in leaders:
+                by_node.setdefault(leaders[part], []).append(part)
+        for node, parts in by_node.items():
+            wanted = [kind.ListOffsetsPartition(partition_index=part, timestamp=at) for part in parts]
+            request = ListOffsetsRequest(
+                replica_id=-1,
+                isolation_level=_READ_COMMITTED,
+                topics=[kind(name=topic, partitions=wanted)],
+                min_version=2,
+                max_version=7,
+            )
+            for answer in cluster.request(node, request, max(deadline_s - time.monotonic(), 0.1)).topics[0].partitions:
+                if not answer.error_code:
+                    found[answer.partition_index] = answer.offset
+                elif answer.error_code not in answers.RETRIABLE:
+                    raise answers.error(answer.error_code, f"no offsets of topic {topic!r}", topic)
+                else:
+                    trouble = answers.name(answer.error_code)
+        if len(found) < count:
+            if time.monotonic() >= deadline_s:
+                raise BrokerError(f"no offsets of topic {topic!r} within {timeout_s:g} s: {trouble}")
+            time.sleep(_PAUSE_S)
+    return found
+
+
+def committed(
+    cluster: Cluster, topic: str, partition: int, start: int, end: int, timeout_s: float = 60.0
+) -> Iterator[kafka_records.Rows]:
+    """The committed records in ``[start, end)``; `end` is an `offsets` of `LATEST`.
+
+    Ends when the position has reached `end`, whatever stands there: the last of it may be markers of transactions.
+    `timeout_s` is for each answer. Raises `StateError` when `start` is no longer there, or the end not yet.
+    """
+    position, patience_s = start, time.monotonic() + timeout_s
+    where = f"topic {topic!r}, partition {partition}"
+    while position < end:
+        leaders = cluster.leaders([topic], timeout_s)
+        node = leaders.get(topic, {}).get(partition)
+        code, part = 5, None
+        if node is not None:
+            answer = cluster.request(node, _fetch(topic, partition, position), timeout_s)
+            part = answer.responses[0].partitions[0] if answer.responses else None
+            code = answer.error_code or (part.error_code if part is not None else -1)
+        if code == _OUT_OF_RANGE:
+            raise StateError(
+                f"{where}: offset {position} is gone; the topic was cut by its retention, or deleted and made again"
+            )
+        if code and code not in answers.RETRIABLE:
+            raise answers.error(code, f"{where} cannot be read", topic)
+        if not code and part is not None and part.records:
+            data = pa.py_buffer(part.records)
+            aborted = [(gone.producer_id, gone.first_offset) for gone in part.aborted_transactions or ()]
+            found = kafka_records.read(data, 0, data.size, aborted, position)
+            if found.broken is not None:
+                raise StateError(f"{where}: the record batch at offset {found.broken.offset}: {found.broken.reason}")
+            if found.rows is not None:
+                yield found.rows
+            if found.next_offset > position:
+                position, patience_s = found.next_offset, time.monotonic() + timeout_s
+                continue
+        if time.monotonic() >= patience_s:
+            raise BrokerError(f"{where}: nothing came for {timeout_s:g} s, at offset {position} of {end}")
+        if code:
+            time.sleep(_PAUSE_S)
+            cluster.leaders([topic], timeout_s, refresh=True)
+
+
+def _fetch(topic: str, partition: int, position: int) -> FetchRequest:
+    kind = FetchRequest.FetchTopic
+    wanted = kind.FetchPartition(
+        partition=partition,
+        current_leader_epoch=-1,
+        fetch_offset=position,
+        last_fetched_epoch=-1,
+        log_start_offset=-1,
+        partition_max_bytes=_FETCH_BYTES,
+    )
+    return FetchRequest(
+        replica_id=-1,
+        max_wait_ms=200,
+        min_bytes=1,
+        max_bytes=_FETCH_BYTES,
+        isolation_level=_READ_COMMITTED,
+        session_id=0,
+        session_epoch=-1,
+        topics=[kind(topic=topic, partitions=[wanted])],
+        forgotten_topics_data=[],
+        rack_id="",
+        min_version=4,
+        max_version=_NEWEST_BY_NAME,
+    )
+
+
+def delete_before(cluster: Cluster, topic: str, before: Mapping[int, int], timeout_s: float = 10.0) -> None:
+    """Let brokers drop every record before these offsets, by partition."""
+    leaders = cluster.leaders([topic], timeout_s).get(topic, {})
+    kind = DeleteRecordsRequest.DeleteRecordsTopic
+    by_node: dict[int, list[int]] = {}
+    for part in before:
+        if part in leaders:
+            by_node.setdefault(leaders[part], []).append(part)
+    for node, parts in by_node.items():
+        wanted = [kind.DeleteRecordsPartition(partition_index=part, offset=before[part]) for part in parts]
+        request = DeleteRecordsRequest(
+            topics=[kind(name=topic, partitions=wanted)], timeout_ms=int(timeout_s * 1e3), min_version=1, max_version=2
+        )
+        for answer in cluster.request(node, request, timeout_s).topics[0].partitions:
+            if answer.error_code:
+                raise answers.error(answer.error_code, f"old records of topic {topic!r} cannot be dropped", topic)

@@ -1,0 +1,484 @@
+"""One transaction for each epoch: a short conversation with the brokers whose outcome is always known.
+
+Two protocols. Where the cluster has ``transaction.version`` 2 (KIP-890, Kafka 4.0) partitions join a transaction by
+being written to, and every end raises the producer epoch, so that nothing that is delayed can fall into a later
+transaction. Before that, partitions and groups are added by requests of their own, and the producer epoch is raised
+by us after every transaction in which anything was asked twice.
+
+Any answer that leaves a doubt (none in time, a broken connection, a sequence that does not fit) ends the attempt: the
+producer id is initialised again, which aborts what is open or finishes what was being committed, and then the caller's
+`committed` looks whether the records are there. If not, the whole transaction is sent again with the new producer
+epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from kafka.protocol.producer import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+    ProduceRequest,
+    TxnOffsetCommitRequest,
+)
+
+from windrow.codec.kafka_encode import EncodedBatch
+from windrow.errors import BrokerError, FencedError
+from windrow.io.kafka import answers
+from windrow.io.kafka.client import Cluster
+from windrow.progress.faults import reach
+
+#: (topic, partition)
+Place = tuple[str, int]
+Records = Mapping[Place, Sequence[EncodedBatch]]
+
+__all__ = ["GroupOffsets", "Place", "Records", "Transactions"]
+
+_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.2
+_ATTEMPT_S = 30.0  # one try; the transaction's own timeout is longer, so that brokers do not abort a try that runs
+_MAX_SEQUENCE = 2**31
+#: What a request may carry; brokers take 100 MiB (``socket.request.max.bytes``).
+_MAX_REQUEST_BYTES = 16 << 20
+_ALL_REPLICAS = -1
+#: Answers about the producer's own standing that a fresh producer epoch heals, unless somebody else has taken over.
+_DOUBTS = frozenset({45, 46, 47, 48, 49, 59, 90, 120})
+_NEWEST_OLD = {"produce": 11, "offsets": 4, "end": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOffsets:
+    """Input positions for a consumer group; member and generation fence one that has lost its partitions (KIP-447)."""
+
+    group: str
+    offsets: Mapping[Place, int]
+    metadata: str = ""
+    generation: int = -1
+    member: str = ""
+    instance: str | None = None
+
+
+class _Doubt(Exception):
+    """An attempt ended and it is not known how far it came."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    deadline_s: float
+    repeated: bool = False  # anything was asked twice
+    base_offsets: dict[Place, int] = field(default_factory=dict)
+
+    def left_s(self) -> float:
+        left = self.deadline_s - time.monotonic()
+        if left <= 0:
+            raise _Doubt("it took too long")
+        return left
+
+
+class Transactions:
+    """The transactions of one transactional id, one after the other. Called from one thread at a time.
+
+    `timeout_ms` is how long the brokers let a transaction lie open before they abort it; brokers refuse more than
+    their ``transaction.max.timeout.ms`` (15 minutes).
+    """
+
+    def __init__(
+        self, cluster: Cluster, transactional_id: str, *, timeout_ms: int = 60_000, protocol: int | None = None
+    ) -> None:
+        self.transactional_id = transactional_id
+        self.newer = False  # KIP-890
+        self.attempts = 0  # transactions sent, for metrics and tests
+        self._protocol = protocol
+        self._cluster = cluster
+        self._timeout_ms = timeout_ms
+        self._id = -1
+        self._epoch = -1
+        self._sequences: dict[Place, int] = {}
+        self._fenced = ""
+
+    @property
+    def producer(self) -> tuple[int, int]:
+        """Producer id and producer epoch."""
+        return self._id, self._epoch
+
+    def open(self, timeout_s: float) -> None:
+        """Take the transactional id over: whoever had it is fenced, and what it left open is aborted.
+
+        Raises `BrokerError` when there is no coordinator or no right to use the id.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        version = (
+            self._protocol if self._protocol is not None else self._cluster.finalized("transaction.version", timeout_s)
+        )
+        self.newer = version >= 2
+        self._initialise(deadline_s, first=True)
+
+    def commit(
+        self,
+        records: Records,
+        offsets: Sequence[GroupOffsets] = (),
+        *,
+        timeout_s: float = 120.0,
+        committed: Callable[[], bool],
+    ) -> dict[Place, int]:
+        """All of `records` and `offsets` or nothing; committed on return. Gives the base offset of each first batch.
+
+        The base offsets are empty when it was `committed` that said so. Raises `FencedError` when another process has
+        the transactional id or the group, and `BrokerError` when nothing was committed and trying again would not help,
+        or not within `timeout_s`. When even that could not be found out the message says so.
+        """
+        self._check()
+        deadline_s = time.monotonic() + timeout_s
+        reason = ""
+        while True:
+            attempt = _Attempt(min(deadline_s, time.monotonic() + _ATTEMPT_S))
+            self.attempts += 1
+            try:
+                self._run(attempt, records, offsets)
+            except FencedError as error:
+                self._fenced = str(error)
+                raise
+            except _Doubt as doubt:
+                reason = str(doubt)
+            except BrokerError:
+                self._recover(deadline_s, committed)  # nothing was committed: leave nothing open either
+                raise
+            else:
+                return attempt.base_offsets
+            if self._recover(deadline_s, committed, reason):
+                return {}
+            if time.monotonic() >= deadline_s:
+                raise BrokerError(f"{self._named}: nothing was committed within {timeout_s:g} s: {reason}")
+
+    # -- one attempt
+
+    def _run(self, attempt: _Attempt, records: Records, offsets: Sequence[GroupOffsets]) -> None:
+        reach("kafka.begin")
+        if not self.newer:
+            self._add(attempt, records, offsets)
+            reach("kafka.added")
+        self._produce(attempt, records)
+        reach("kafka.produced")
+        for group in offsets:
+            self._send_offsets(attempt, group)
+        reach("kafka.offsets")
+        self._end(attempt)
+        reach("kafka.ended")
+        if not self.newer and attempt.repeated:
+            # a request that was sent twice may still be on its way: nothing of it may fall into the next transaction
+            self._initialise(time.monotonic() + _ATTEMPT_S)
+
+    def _add(self, attempt: _Attempt, records: Records, offsets: Sequence[GroupOffsets]) -> None:
+        by_topic = _by_topic(records)
+        kind = AddPartitionsToTxnRequest.AddPartitionsToTxnTopic
+        if by_topic:
+            self._coordinated(
+                attempt,
+                lambda: AddPartitionsToTxnRequest(
+                    v3_and_below_transactional_id=self.transactional_id,
+                    v3_and_below_producer_id=self._id,
+                    v3_and_below_producer_epoch=self._epoch,
+                    v3_and_below_topics=[kind(name=name, partitions=parts) for name, parts in by_topic.items()],
+                    max_version=3,
+                ),
+                _worst_added,
+                "partitions cannot be added to the transaction",
+            )
+        for group in offsets:
+            self._coordinated(
+                attempt,
+                lambda group=group: AddOffsetsToTxnRequest(  # type: ignore[misc]
+                    transactional_id=self.transactional_id,
+                    producer_id=self._id,
+                    producer_epoch=self._epoch,
+                    group_id=group.group,
+                    max_version=3,
+                ),
+                lambda answer: answer.error_code,
+                f"group {group.group!r} cannot be added to the transaction",
+            )
+
+    def _produce(self, attempt: _Attempt, records: Records) -> None:
+        left: dict[Place, list[EncodedBatch]] = {place: list(batches) for place, batches in records.items() if batches}
+        sequences = {place: 0 if self.newer else self._sequences.get(place, 0) for place in left}
+        while left:
+            round_ = {place: batches[0] for place, batches in left.items()}
+            self._produce_round(attempt, round_, sequences)
+            reach("kafka.partly_produced")
+            for place, batch in round_.items():
+                sequences[place] = (sequences[place] + batch.count) % _MAX_SEQUENCE
+                del left[place][0]
+            left = {place: batches for place, batches in left.items() if batches}
+        if not self.newer:
+            self._sequences.update(sequences)
+
+    def _produce_round(
+        self, attempt: _Attempt, batches: Mapping[Place, EncodedBatch], sequences: Mapping[Place, int]
+    ) -> None:
+        """One batch for each partition, all brokers at once; asked again only where a broker took nothing."""
+        left, pause_s, refresh = dict(batches), _PAUSE_S, False
+        while left:
+            leaders = self._cluster.leaders({topic for topic, _ in left}, attempt.left_s(), refresh=refresh)
+            requests, asked = self._requests(left, sequences, leaders)
+            codes = dict.fromkeys(left, 5)  # no leader at the moment
+            for topic, _ in left:
+                if refresh and topic not in leaders:
+                    raise BrokerError(f"{self._named}: there is no topic {topic!r}; create it, or say create=True")
+            for places, answer in zip(asked, self._cluster.pipelined(requests, attempt.left_s()), strict=True):
+                if isinstance(answer, BrokerError):
+                    raise _Doubt(str(answer)) from answer
+                said = {
+                    (topic.name, part.index): part for topic in answer.responses for part in topic.partition_responses
+                }
+                for place in places:
+                    part = said.get(place)
+                    codes[place] = part.error_code if part is not None else -1
+                    if part is not None and not part.error_code:
+                        attempt.base_offsets.setdefault(place, part.base_offset)
+            for place, code in codes.items():
+                if not code:
+                    del left[place]
+                elif code not in answers.RETRIABLE:
+                    self._refused(code, f"topic {place[0]!r}, partition {place[1]}", place[0])
+            if left:
+                attempt.repeated = refresh = True
+                time.sleep(min(pause_s, attempt.left_s()))
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _requests(
+        self,
+        batches: Mapping[Place, EncodedBatch],
+        sequences: Mapping[Place, int],
+        leaders: Mapping[str, Mapping[int, int]],
+    ) -> tuple[list[tuple[int | None, Any]], list[list[Place]]]:
+        groups: dict[int, list[list[Place]]] = {}
+        sizes: dict[int, int] = {}
+        for place, batch in batches.items():
+            node = leaders.get(place[0], {}).get(place[1])
+            if node is None:
+                continue
+            lists = groups.setdefault(node, [[]])
+            if lists[-1] and sizes.get(node, 0) + batch.nbytes > _MAX_REQUEST_BYTES:
+                lists.append([])
+                sizes[node] = 0
+            lists[-1].append(place)
+            sizes[node] = sizes.get(node, 0) + batch.nbytes
+        requests: list[tuple[int | None, Any]] = []
+        asked: list[list[Place]] = []
+        for node, lists in groups.items():
+            for places in lists:
+                requests.append((node, self._produce_request(places, batches, sequences)))
+                asked.append(places)
+        return requests, asked
+
+    def _produce_request(
+        self, places: Sequence[Place], batches: Mapping[Place, EncodedBatch], sequences: Mapping[Place, int]
+    ) -> Any:
+        topic_kind = ProduceRequest.TopicProduceData
+        by_topic: dict[str, list[Any]] = {}
+        for place in places:
+            stamped = batches[place].stamped(self._id, self._epoch, sequences[place], True)
+            part = topic_kind.PartitionProduceData(index=place[1], records=stamped)
+            by_topic.setdefault(place[0], []).append(part)
+        return ProduceRequest(
+            transactional_id=self.transactional_id,
+            acks=_ALL_REPLICAS,
+            timeout_ms=int(_ATTEMPT_S * 1_000),
+            topic_data=[topic_kind(name=name, partition_data=parts) for name, parts in by_topic.items()],
+            min_version=12 if self.newer else 3,
+            max_version=12 if self.newer else _NEWEST_OLD["produce"],
+        )
+
+    def _send_offsets(self, attempt: _Attempt, group: GroupOffsets) -> None:
+        kind = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
+        topics = [
+            kind(
+                name=name,
+                partitions=[
+                    kind.TxnOffsetCommitRequestPartition(
+                        partition_index=part,
+                        committed_offset=group.offsets[name, part],
+                        committed_leader_epoch=-1,
+                        committed_metadata=group.metadata,
+                    )
+                    for part in parts
+                ],
+            )
+            for name, parts in _by_topic(group.offsets).items()
+        ]
+
+        def request() -> Any:
+            return TxnOffsetCommitRequest(
+                transactional_id=self.transactional_id,
+                group_id=group.group,
+                producer_id=self._id,
+                producer_epoch=self._epoch,
+                generation_id=group.generation,
+                member_id=group.member,
+                group_instance_id=group.instance,
+                topics=topics,
+                min_version=5 if self.newer else 3,
+                max_version=5 if self.newer else _NEWEST_OLD["offsets"],
+            )
+
+        def worst(answer: Any) -> int:
+            return _worst(part.error_code for topic in answer.topics for part in topic.partitions)
+
+        what = f"positions of group {group.group!r} cannot be committed"
+        self._coordinated(attempt, request, worst, what, kind="group", key=group.group)
+
+    def _end(self, attempt: _Attempt) -> None:
+        def request() -> Any:
+            return EndTxnRequest(
+                transactional_id=self.transactional_id,
+                producer_id=self._id,
+                producer_epoch=self._epoch,
+                committed=True,
+                min_version=5 if self.newer else 1,
+                max_version=5 if self.newer else _NEWEST_OLD["end"],
+            )
+
+        answer = self._coordinated(
+            attempt, request, lambda answer: answer.error_code, "the transaction cannot be committed"
+        )
+        if self.newer:
+            if answer.producer_id < 0 or (answer.producer_id, answer.producer_epoch) == (self._id, self._epoch):
+                raise _Doubt("the coordinator did not raise the producer epoch")
+            self._id, self._epoch = answer.producer_id, answer.producer_epoch
+
+    # -- the coordinator
+
+    def _coordinated(
+        self,
+        attempt: _Attempt,
+        request: Callable[[], Any],
+        code_of: Callable[[Any], int],
+        what: str,
+        *,
+        kind: str = "transaction",
+        key: str | None = None,
+    ) -> Any:
+        """Ask a coordinator until it takes the question; anything but a plain refusal to listen is a doubt."""
+        pause_s, refresh = _PAUSE_S, False
+        key = key if key is not None else self.transactional_id
+        while True:
+            node = self._coordinator(attempt, kind, key, refresh)
+            (answer,) = self._cluster.pipelined([(node, request())], attempt.left_s())
+            if isinstance(answer, BrokerError):
+                raise _Doubt(str(answer)) from answer
+            code = code_of(answer)
+            if not code:
+                return answer
+            if code not in answers.RETRIABLE:
+                self._refused(code, what, key)
+            refresh = code in answers.MOVED
+            attempt.repeated = attempt.repeated or code != answers.CONCURRENT_TRANSACTIONS
+            time.sleep(min(pause_s, attempt.left_s()))
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _coordinator(self, attempt: _Attempt, kind: str, key: str, refresh: bool) -> int:
+        try:
+            return self._cluster.coordinator(kind, key, attempt.left_s(), refresh=refresh)
+        except FencedError:
+            raise
+        except BrokerError as error:
+            raise _Doubt(str(error)) from error
+
+    def _refused(self, code: int, what: str, resource: str) -> NoReturn:
+        if code in _DOUBTS:
+            raise _Doubt(f"{what}: the brokers say {answers.name(code)}")
+        raise answers.error(code, f"{self._named}: {what}", resource)
+
+    # -- the producer id
+
+    def _recover(self, deadline_s: float, committed: Callable[[], bool], reason: str = "") -> bool:
+        """Bring what is open to its end and find out whether it was committed."""
+        reach("kafka.doubt")
+        try:
+            self._initialise(max(deadline_s, time.monotonic() + _ATTEMPT_S))
+            reach("kafka.recovered")
+            return committed()
+        except FencedError as error:
+            self._fenced = str(error)
+            raise
+        except BrokerError as error:
+            self._fenced = "its last transaction has an unknown outcome"
+            raise BrokerError(
+                f"{self._named}: whether the last transaction was committed could not be found out ({error}); "
+                f"a restart finds out. What happened first: {reason or 'see above'}"
+            ) from error
+
+    def _initialise(self, deadline_s: float, *, first: bool = False) -> None:
+        """A new producer epoch. With the one we have in hand, so that a zombie is refused (KIP-360)."""
+        trouble, refresh, pause_s = "", True, _PAUSE_S
+        while time.monotonic() < deadline_s:
+            left_s = max(deadline_s - time.monotonic(), 0.01)
+            request = InitProducerIdRequest(
+                transactional_id=self.transactional_id,
+                transaction_timeout_ms=self._timeout_ms,
+                producer_id=-1 if first else self._id,
+                producer_epoch=-1 if first else self._epoch,
+                min_version=3,
+                max_version=5,
+            )
+            try:
+                node = self._cluster.coordinator("transaction", self.transactional_id, left_s, refresh=refresh)
+                answer = self._cluster.request(node, request, min(left_s, 10.0))
+            except FencedError:
+                raise
+            except BrokerError as error:
+                trouble, refresh = str(error), True
+            else:
+                if not answer.error_code:
+                    self._id, self._epoch = answer.producer_id, answer.producer_epoch
+                    self._sequences.clear()
+                    return
+                if answer.error_code not in answers.RETRIABLE:
+                    self._cannot_initialise(answer.error_code)
+                trouble, refresh = answers.name(answer.error_code), answer.error_code in answers.MOVED
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        raise BrokerError(f"{self._named}: no producer id within the time given: {trouble}")
+
+    def _cannot_initialise(self, code: int) -> NoReturn:
+        what = f"{self._named}: no producer id"
+        if code == 50:
+            what = f"{what}; the brokers' transaction.max.timeout.ms is below {self._timeout_ms} ms"
+        raise answers.error(code, what, self.transactional_id)
+
+    def _check(self) -> None:
+        if self._id < 0:
+            raise BrokerError(f"{self._named} is not open")
+        if self._fenced:
+            raise FencedError(f"{self._named} cannot go on: {self._fenced}")
+
+    @property
+    def _named(self) -> str:
+        return f"transactional id {self.transactional_id!r}"
+
+
+def _by_topic(places: Mapping[Place, Any]) -> dict[str, list[int]]:
+    grouped: dict[str, list[int]] = {}
+    for topic, part in places:
+        grouped.setdefault(topic, []).append(part)
+    return grouped
+
+
+def _worst_added(answer: Any) -> int:
+    return _worst(
+        part.partition_error_code
+        for topic in answer.results_by_topic_v3_and_below
+        for part in topic.results_by_partition
+    )
+
+
+def _worst(codes: Any) -> int:
+    """The code that decides: one that cannot be healed before one that can, 0 when there is none."""
+    found = [code for code in codes if code]
+    # 55: not attempted, because of another partition
+    return min(found, key=lambda code: (code == 55, code in answers.RETRIABLE), default=0)
