@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from windrow.io.base import Sink
     from windrow.io.log.log import Log
 
+#: What stands before the address of a Kafka cluster where a log's path could stand.
+CLUSTER = "kafka://"
+
 Until = Literal["caught up"] | Callable[[Progress], bool] | None
 _POLL_S = 0.1
 
@@ -152,7 +155,7 @@ class Job:
     def explain(self) -> str:
         """The plan, where progress is kept, and what is guaranteed."""
         path = self._ledger_path()
-        where = f"embedded log {path}" if path else "none: every run starts at the beginning"
+        where = _described(path)
         head = f"job {self.name}: {self._settings.shards} shards, {self._settings.workers} workers\nledger: {where}\n"
         return head + explain(self._sinks)
 
@@ -216,6 +219,11 @@ class Job:
             from windrow.progress.memory import MemoryLedger
 
             return MemoryLedger(durable=False)
+        places: list[nodes.SinkNode | nodes.SourceNode] = [*self._sinks, *self.plan.sources]
+        for place in places:
+            if place.log_path == path and place.make_ledger is not None:
+                ledger: Ledger = place.make_ledger()
+                return ledger
         from windrow.io.log.ledger import LogLedger
 
         return LogLedger(path)
@@ -233,7 +241,7 @@ class Job:
         if not topics:
             return None
         path = self._ledger_path()
-        if len(topics) > 1 or path is None:
+        if len(topics) > 1 or path is None or path.startswith(CLUSTER):
             raise PlanError("dead letters need a job with an embedded log as its ledger, and one topic for all sources")
         from windrow.api.sinks import dead_letter_sink
 
@@ -270,6 +278,15 @@ class Job:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _described(path: str | None) -> str:
+    """Where a job's progress and state are kept."""
+    if path is None:
+        return "none: every run starts at the beginning"
+    if path.startswith(CLUSTER):
+        return f"Kafka cluster {path[len(CLUSTER) :]}, in transactions with what is read and written there"
+    return f"embedded log {path}"
 
 
 def job(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from windrow.api.job import Job, job
+from windrow.api.job import CLUSTER, Job, job
 from windrow.errors import PlanError
 from windrow.expressions import consolidated
 from windrow.io.base import REJECTED, Sink
@@ -17,6 +17,7 @@ from windrow.units import Duration, duration_us
 
 if TYPE_CHECKING:
     from windrow.api.stream import Stream
+    from windrow.codec.kafka_compression import Compression
     from windrow.io.log.log import Log
     from windrow.io.memory import MemorySink
     from windrow.runtime.metrics import Progress
@@ -62,6 +63,65 @@ def write_log(
 
     describe = f"log topic {topic!r} as {format}"
     return _job(stream, name or topic, describe, make, log_path=path, changes=changes)
+
+
+def write_kafka(
+    stream: Stream,
+    bootstrap: str,
+    topic: str,
+    *,
+    key: str | Sequence[str] | None,
+    format: Literal["json", "arrow", "raw"],
+    headers: Mapping[str, str] | None,
+    timestamp: str | None,
+    compression: Compression,
+    changes: Literal["upsert", "log"],
+    create: bool,
+    partitions: int,
+    replication: int,
+    kafka: Mapping[str, Any] | None,
+    name: str | None,
+) -> Job:
+    """See `Stream.write_kafka`."""
+    from windrow.api.sources import kafka_ledger, kafka_settings
+    from windrow.api.stream import Table
+
+    if format not in ("json", "arrow", "raw"):
+        raise PlanError(f"write_kafka: format must be 'json', 'arrow' or 'raw', got {format!r}")
+    keys = (key,) if isinstance(key, str) else tuple(key or ())
+    if isinstance(stream, Table) and not keys and format == "json":
+        keys = stream.key or ()
+    stream._require("write_kafka", (*keys, *(headers or {}).values(), *([timestamp] if timestamp else [])))
+    kafka_settings(kafka)  # a wrong option is said now
+    mode: nodes.Changes = "weighted" if changes == "upsert" and stream._node.deleting and keys else changes
+
+    def make(schema: pa.Schema, in_ledger: bool) -> Sink:
+        from windrow.io.kafka.rows import Encoding
+        from windrow.io.kafka.sink import KafkaSink
+        from windrow.io.kafka.topics import NewTopic
+
+        encoding = Encoding(schema, format=format, key=keys, headers=headers, timestamp=timestamp)
+        new = NewTopic(topic, partitions, replication, {}) if create else None
+        return KafkaSink(
+            bootstrap,
+            topic,
+            encoding,
+            settings=kafka_settings(kafka),
+            compression=compression,
+            create=new,
+            in_ledger=in_ledger,
+        )
+
+    describe = f"kafka topic {topic!r} as {format}"
+    return _job(
+        stream,
+        name or topic,
+        describe,
+        make,
+        changes=mode,
+        log_path=f"{CLUSTER}{bootstrap}",
+        make_ledger=lambda: kafka_ledger(bootstrap, kafka),
+    )
 
 
 def write_files(

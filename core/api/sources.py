@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from windrow import expressions
+from windrow.api.job import CLUSTER
 from windrow.api.schema import SchemaLike, as_schema
 from windrow.api.stream import Stream
 from windrow.arrow_types import from_arrow_schema
@@ -18,6 +19,7 @@ from windrow.datatypes import Schema
 from windrow.errors import PlanError
 from windrow.io.base import OnError, Source
 from windrow.plan import nodes
+from windrow.progress.ledger import Ledger
 from windrow.units import time_us
 
 if TYPE_CHECKING:
@@ -156,7 +158,22 @@ def read_kafka(
         make,
         unbounded=end is None,
         dead_letter=dead_letter,
+        log_path=f"{CLUSTER}{bootstrap}",
+        make_ledger=lambda: kafka_ledger(bootstrap, kafka),
     )
+
+
+def kafka_settings(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How to connect, from what a user gives as ``kafka={...}``; raises `PlanError` for an option that is none."""
+    settings: dict[str, Any] = _kafka_options(options)[0]
+    return settings
+
+
+def kafka_ledger(bootstrap: str, options: Mapping[str, Any] | None) -> Ledger:
+    """The ledger in a cluster that is reached with these options."""
+    from windrow.io.kafka.ledger import KafkaLedger
+
+    return KafkaLedger(bootstrap, kafka_settings(options))
 
 
 def read_parquet(paths: Paths, *, name: str | None = None) -> Stream:

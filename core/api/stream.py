@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from windrow.api.grouping import GroupBy
     from windrow.api.job import Job
     from windrow.api.over import Frames
+    from windrow.codec.kafka_compression import Compression
     from windrow.io.log.log import Log
     from windrow.plan.join import How, Strategy
     from windrow.plan.window import Window
@@ -360,6 +361,43 @@ class Stream:
         return sinks.write_log(
             self, log, topic, key=key, format=format, changes=changes, partitions=partitions, name=name
         )
+
+    def write_kafka(
+        self,
+        bootstrap: str,
+        topic: str,
+        *,
+        key: str | Sequence[str] | None = None,
+        format: Literal["json", "arrow", "raw"] = "json",
+        headers: Mapping[str, str] | None = None,
+        timestamp: str | None = None,
+        compression: Compression = "none",
+        changes: Literal["upsert", "log"] = "upsert",
+        create: bool = False,
+        partitions: int = 1,
+        replication: int = -1,
+        kafka: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Job:
+        """Write the rows to a topic of a Kafka cluster, exactly once for readers with ``read_committed``.
+
+        `key` names the columns of the record's key, whose murmur2 hash chooses the partition as the Java client's does
+        (of a Table its own key); `headers` names the columns whose text or bytes become headers, `timestamp` the column
+        of the record's time. `format`: a JSON document a row; ``arrow``: Arrow IPC streams of many rows; ``raw``: the
+        columns key, value, headers and timestamp as they are. A Table is written as upserts, with a tombstone for a row that
+        goes, or with ``changes="log"`` as in `write_log`.
+
+        The topic is made, with `partitions` and `replication` (-1: as the brokers have it), only with ``create=True``.
+        A job that reads or writes Kafka and no embedded log keeps its progress and state in the cluster too, in the
+        same transactions: topics ``<job>-ledger`` and ``<job>-changelog``. `kafka` as for `read_kafka`.
+        """
+        from windrow.api import sinks
+
+        return sinks.write_kafka(
+            self, bootstrap, topic,
+            key=key, format=format, headers=headers, timestamp=timestamp, compression=compression, changes=changes,
+            create=create, partitions=partitions, replication=replication, kafka=kafka, name=name,
+        )  # fmt: skip
 
     def write_parquet(self, folder: str | Path, **options: Any) -> Job:
         """Write Parquet files into a folder; a file appears when its epoch is committed. Options: see `write_files`."""

@@ -89,7 +89,8 @@ class SourceNode(Node):
     name: str
     describe: str
     make: Any
-    log_path: str | None = None  # the embedded log it reads, if it does: the default place for the job's ledger
+    log_path: str | None = None  # the embedded log or cluster it reads: the default place for the job's ledger
+    make_ledger: Any = None  # makes the ledger there, when it is a cluster
     unbounded: bool = True
     dead_letter: str | None = None  # topic for records that cannot be decoded
     identity: tuple[Any, ...] | None = None  # equal for sources that give the same rows, which are then read once
@@ -245,12 +246,13 @@ class Late(Node):
 @dataclass(frozen=True, slots=True, eq=False)
 class SinkNode(Unary):
     """Where rows go. `make(schema, in_ledger)` builds the connector for rows of this Arrow schema;
-    `in_ledger` says whether the log at `log_path` is the ledger's own."""
+    `in_ledger` says whether the log (or cluster) at `log_path` is the ledger's own."""
 
     name: str
     describe: str
     make: Any
     log_path: str | None = None
+    make_ledger: Any = None
     guarantee: str = "exactly-once"
     changes: Changes = "upsert"
     key: tuple[str, ...] | None = None  # of the Table whose changes are written; None: of none, or it has no key

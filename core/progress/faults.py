@@ -60,6 +60,7 @@ POINTS: dict[str, str] = {
     "kafka.offsets": "positions are in the transaction, its end is not sent",
     "kafka.ended": "the transaction is committed, the caller does not know it yet",
     "kafka.doubt": "an attempt ended, how far it came is not known",
+    "kafka.ledger.fenced": "the owner before is fenced, nothing is read",
     "kafka.recovered": "the producer id is initialised again, the outcome is not looked up",
 }
 

@@ -53,11 +53,9 @@ class Cluster:
         seams.check()
         self.bootstrap = bootstrap
         self.settings: Mapping[str, Any] = dict(settings or {})
-        servers = _servers(bootstrap)
+        named = servers(bootstrap)
         self._net = NetworkSelector(client_id="windrow", slow_task_threshold_secs=0)
-        self._manager = KafkaConnectionManager(
-            self._net, **{**_DEFAULTS, **self.settings, "bootstrap_servers": servers}
-        )
+        self._manager = KafkaConnectionManager(self._net, **{**_DEFAULTS, **self.settings, "bootstrap_servers": named})
         self._lock = threading.Lock()
         self._leaders: dict[str, dict[int, int]] = {}
         self._coordinators: dict[tuple[str, str], int] = {}
@@ -288,19 +286,20 @@ def _key(bootstrap: str, settings: Mapping[str, Any]) -> tuple[str, str]:
         f"{name}={id(value) if not isinstance(value, (int, str)) else hash(value)}"
         for name, value in sorted(settings.items())
     )
-    return ",".join(sorted(_servers(bootstrap))), named
+    return ",".join(servers(bootstrap)), named
 
 
 def _find_coordinator(kind: str, key: str) -> Any:
     return FindCoordinatorRequest(key=key, key_type=_KINDS[kind], coordinator_keys=[key], min_version=1, max_version=4)
 
 
-def _servers(bootstrap: str) -> list[str]:
-    servers = [part.strip() for part in bootstrap.split(",") if part.strip()]
-    for server in servers:
+def servers(bootstrap: str) -> list[str]:
+    """The addresses in it, sorted. Raises `BrokerError` when one is none."""
+    found = [part.strip() for part in bootstrap.split(",") if part.strip()]
+    for server in found:
         host, _, port = server.rpartition(":")
         if not host or not port.isdigit():
             raise BrokerError(f"a bootstrap server is 'host:port', got {server!r}")
-    if not servers:
+    if not found:
         raise BrokerError(f"bootstrap servers are 'host:port, host:port', got {bootstrap!r}")
-    return servers
+    return sorted(found)

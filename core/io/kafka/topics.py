@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-from kafka.protocol.admin import CreateTopicsRequest, DeleteRecordsRequest
+from kafka.protocol.admin import CreateTopicsRequest, DeleteRecordsRequest, DescribeConfigsRequest
 from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from windrow.codec import kafka_records
+from windrow.codec.kafka_encode import MAX_BATCH_BYTES
 from windrow.errors import BrokerError, StateError
 from windrow.io.kafka import answers
 from windrow.io.kafka.client import Cluster
@@ -21,6 +22,7 @@ _PAUSE_S = 0.05
 _READ_COMMITTED = 1
 _FETCH_BYTES = 16 << 20
 _OUT_OF_RANGE = 1
+_TOPIC = 2  # what kind of resource
 _NEWEST_BY_NAME = 12  # later versions of Fetch know topics by id alone
 
 
@@ -202,3 +204,13 @@ def delete_before(cluster: Cluster, topic: str, before: Mapping[int, int], timeo
         for answer in cluster.request(node, request, timeout_s).topics[0].partitions:
             if answer.error_code:
                 raise answers.error(answer.error_code, f"old records of topic {topic!r} cannot be dropped", topic)
+
+
+def max_batch_bytes(cluster: Cluster, topic: str, timeout_s: float = 10.0) -> int:
+    """What the topic takes in one record batch (``max.message.bytes``); Kafka's default where that may not be asked."""
+    kind = DescribeConfigsRequest.DescribeConfigsResource
+    wanted = kind(resource_type=_TOPIC, resource_name=topic, configuration_keys=["max.message.bytes"])
+    request = DescribeConfigsRequest(resources=[wanted], min_version=1, max_version=4)
+    (found,) = cluster.request(None, request, timeout_s).results
+    values = [entry.value for entry in found.configs or () if entry.name == "max.message.bytes"]
+    return int(values[0]) if not found.error_code and values and values[0] else MAX_BATCH_BYTES

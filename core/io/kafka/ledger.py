@@ -1,0 +1,385 @@
+"""The ledger in a Kafka cluster: outputs, state, epoch and input positions become true in one transaction.
+
+Two topics for each job: ``<job>-ledger`` has a record for each commit (`notes`), ``<job>-changelog`` the state
+(`changelog`). The ledger's own record is the truth; the input positions that the same transaction commits to the
+consumer group of the job's name are for lag monitors, and for the broker to fence a member that lost its partitions.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
+
+import numpy as np
+import pyarrow as pa
+
+from windrow.codec.kafka_encode import EncodedBatch, encode
+from windrow.errors import BrokerError, FencedError, InvariantError, StateError
+from windrow.io.kafka import changelog, notes, topics
+from windrow.io.kafka.client import Cluster, release, servers, shared
+from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
+from windrow.io.kafka.writes import RecordWrite
+from windrow.progress.faults import reach
+from windrow.progress.ledger import EpochCommit, EpochInput, Recovery, StateWrite
+from windrow.progress.resume import check_plan
+
+#: What a ledger in a cluster is called where a path of a log could stand.
+SCHEME = "kafka://"
+_OPEN_S = 60.0
+_CLEAN_EVERY_S = 5.0
+_NAME = re.compile(r"[^a-zA-Z0-9._-]")
+_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "compression.type": "producer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Who a job's process is in its consumer group; -1 and nothing for one that is in none."""
+
+    generation: int = -1
+    member: str = ""
+    instance: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One of several parts of a job, each with state, transactional id and ledger partition of its own."""
+
+    number: int
+    count: int
+
+
+class KafkaLedger:
+    """`Ledger` of jobs whose truth lies in a Kafka cluster. Outputs for topics of the same cluster are part of it.
+
+    `settings` are those of the connection. The two topics are made when they are not there, with `replication` copies
+    (-1: as the brokers have it). `member` is asked at every commit. With a `task` the job is one of several parts.
+    A commit is tried for `commit_s`, through restarts of brokers.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        bootstrap: str,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        replication: int = -1,
+        member: Callable[[], Member] | None = None,
+        group: str | None = None,
+        task: Task | None = None,
+        commit_s: float = 120.0,
+        transaction_timeout_ms: int = 60_000,
+    ) -> None:
+        self._cluster: Cluster = shared(bootstrap, settings)
+        self._bootstrap = bootstrap
+        self._replication = replication
+        self._member = member or Member
+        self._group = group
+        self._task = task
+        self._commit_s = commit_s
+        self._timeout_ms = transaction_timeout_ms
+        self._transactions: Transactions | None = None
+        self._job = ""
+        self._plan: Mapping[str, Any] = {}
+        self._note = notes.Note()
+        self._ledger = ""
+        self._changelog = ""
+        self._partitions = 1
+        self._ends: dict[int, int] = {}  # changelog partition -> an offset that the next record does not come before
+        self._read_to = 0  # of the ledger's partition
+        self._cut: dict[int, int] = {}  # changelog partition -> what was asked to be dropped
+        self._cleaned_s = 0.0
+        self._count = 0
+        self._owner = 0  # ours, whatever is read later
+
+    # -- the protocol
+
+    def open(self, job: str, plan: Mapping[str, Any]) -> Recovery:
+        self._job, self._plan = job, plan
+        name = topic_name(job)
+        self._ledger, self._changelog = f"{name}-ledger", f"{name}-changelog"
+        self._make_topics(int(plan.get("shards", 8)))
+        id_ = job if self._task is None else f"{job}-{self._task.number}"
+        transactions = Transactions(self._cluster, id_, timeout_ms=self._timeout_ms)
+        transactions.open(_OPEN_S)
+        self._transactions = transactions
+        reach("kafka.ledger.fenced")
+        self._note = notes.Note()
+        self._read_to = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._part]
+        self._read_on()
+        if self._note.plan is not None:
+            check_plan(job, self._note.plan, plan)
+        self._note.owner += 1
+        token = self._token()
+        self._send(token, notes.record("open", token, self._note.owner))
+        reach("ledger.open")
+        self._ends = topics.offsets(self._cluster, self._changelog, topics.LATEST)
+        note = self._note
+        return Recovery(
+            note.epoch, note.positions, note.progress, note.planned, note.owner, _State(self, dict(self._ends))
+        )
+
+    def holds(self, log_path: str | None) -> bool:
+        return is_cluster(log_path) and servers(log_path[len(SCHEME) :]) == servers(self._bootstrap)
+
+    def write_ahead(self, epoch: int, planned: EpochInput) -> None:
+        self._check_next(epoch)
+        reach("ledger.ahead")
+        token = self._token()
+        self._send(token, notes.record("ahead", token, self._note.owner, epoch=epoch, planned=planned.as_json()))
+        self._note.planned = planned
+
+    def commit(self, commit: EpochCommit) -> None:
+        self._check_next(commit.epoch)
+        records: dict[Place, list[EncodedBatch]] = {}
+        for output in commit.outputs:
+            if not isinstance(output, RecordWrite):
+                raise InvariantError(f"rows for topic {output.topic!r} of a log were handed to a ledger in Kafka")
+            records.setdefault((output.topic, output.partition), []).extend(output.batches)
+        spans = self._add_state(commit, records)
+        token = self._token()
+        value = notes.record(
+            "commit",
+            token,
+            self._note.owner,
+            epoch=commit.epoch,
+            positions=commit.positions,
+            progress=commit.progress,
+            plan=self._plan,
+            spans=notes.spans_json(spans),
+        )
+        base = self._send(token, value, records, self._group_offsets(commit))
+        self._note = replace(
+            self._note,
+            epoch=commit.epoch,
+            positions={name: dict(parts) for name, parts in commit.positions.items()},
+            progress=commit.progress,
+            plan=self._plan,
+            planned=None,
+            spans=spans,
+        )
+        for (topic, part), first in base.items():
+            if topic == self._changelog:
+                self._ends[part] = first + sum(batch.count for batch in records[topic, part])
+        self._clean(base)
+
+    def close(self) -> None:
+        self._transactions = None
+        release(self._cluster)
+
+    # -- the transaction
+
+    def _send(
+        self,
+        token: str,
+        value: bytes,
+        records: Mapping[Place, Sequence[EncodedBatch]] | None = None,
+        offsets: Sequence[GroupOffsets] = (),
+    ) -> dict[Place, int]:
+        if self._transactions is None:
+            raise InvariantError("the ledger is not open")
+        encoded = encode(pa.array([b"windrow"]), pa.array([value]), _now_ms(1))
+        if len(encoded.too_large):
+            raise BrokerError(
+                f"job {self._job!r}: what the ledger has to say of an epoch takes {len(value)} bytes, more than "
+                "a record may have; read fewer partitions in one job"
+            )
+        whole = {**(records or {}), (self._ledger, self._part): encoded.batches}
+
+        def committed() -> bool:
+            self._read_on()
+            if self._note.owner > self._owner:
+                raise FencedError(f"job {self._job!r} was taken over by another process; this one must stop")
+            return token in self._note.tokens
+
+        self._owner = self._note.owner
+        base = self._transactions.commit(whole, offsets, timeout_s=self._commit_s, committed=committed)
+        if base:
+            self._read_to = max(self._read_to, base[self._ledger, self._part] + 1)
+        return base
+
+    def _read_on(self) -> None:
+        """Learn what the ledger topic says after what is known."""
+        end = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._part]
+        self._note.tokens.clear()
+        where = f"topic {self._ledger!r}, partition {self._part}"
+        self._note.take(where, topics.committed(self._cluster, self._ledger, self._part, self._read_to, end))
+        self._read_to = max(self._read_to, end)
+
+    def _group_offsets(self, commit: EpochCommit) -> list[GroupOffsets]:
+        """The positions of the sources that read this cluster, by topic and partition."""
+        offsets: dict[Place, int] = {}
+        sources = commit.progress.get("sources", {})
+        for name, parts in commit.positions.items():
+            for topic, entry in _layout(sources.get(name)).items():
+                for number_there, number in enumerate(entry["numbers"]):
+                    if number in parts:
+                        offsets[topic, number_there] = parts[number]
+        known = self._cluster.leaders({topic for topic, _ in offsets}, 10.0)
+        offsets = {place: at for place, at in offsets.items() if place[0] in known}
+        if not offsets:
+            return []
+        member = self._member()
+        group = self._group or self._job
+        text = f"windrow epoch {commit.epoch}"
+        return [GroupOffsets(group, offsets, text, member.generation, member.member, member.instance)]
+
+    def _check_next(self, epoch: int) -> None:
+        if self._transactions is None:
+            raise InvariantError("the ledger is not open")
+        if epoch != self._note.epoch + 1:
+            raise InvariantError(f"epoch {epoch} was given to the ledger after epoch {self._note.epoch}")
+
+    def _token(self) -> str:
+        """What tells a record of the ledger from every other."""
+        assert self._transactions is not None
+        self._count += 1
+        producer, epoch = self._transactions.producer
+        return f"{self._note.owner}.{producer}.{epoch}.{self._count}"
+
+    # -- state
+
+    def _add_state(self, commit: EpochCommit, records: dict[Place, list[EncodedBatch]]) -> notes.Spans:
+        spans = dict(self._note.spans)
+        keys: dict[int, list[bytes]] = {}
+        values: dict[int, list[Any]] = {}
+        for write in commit.state:
+            part = self._changelog_part(write.shard)
+            some_keys, some_values = changelog.pieces(commit.epoch, write)
+            keys.setdefault(part, []).extend(some_keys)
+            values.setdefault(part, []).extend(some_values)
+            known = spans.get((write.operator, write.shard))
+            if known is None or write.kind == "snapshot":
+                spans[write.operator, write.shard] = notes.Span(self._ends.get(part, 0), commit.epoch, 1)
+            else:
+                spans[write.operator, write.shard] = replace(known, parts=known.parts + 1)
+        for part, some in keys.items():
+            encoded = encode(pa.array(some, pa.binary()), pa.array(values[part], pa.binary()), _now_ms(len(some)))
+            if len(encoded.too_large):
+                raise InvariantError("a piece of state is larger than a record batch")
+            records[self._changelog, part] = encoded.batches
+        return spans
+
+    def _changelog_part(self, shard: int) -> int:
+        return self._task.number if self._task is not None else shard % self._partitions
+
+    def saved_state(self, ends: Mapping[int, int]) -> Iterator[StateWrite]:
+        """Every operator's snapshot and deltas as of the last commit, in order.
+
+        Raises `StateError` when one is missing, and `FencedError` when that is because a later owner has dropped it.
+        """
+        try:
+            yield from self._saved_state(ends)
+        except StateError:
+            owner = self._note.owner
+            self._read_on()
+            if self._note.owner > owner:
+                raise FencedError(
+                    f"job {self._job!r} was taken over by another process while it was restored; this one must stop"
+                ) from None
+            raise
+
+    def _saved_state(self, ends: Mapping[int, int]) -> Iterator[StateWrite]:
+        spans, left = self._note.spans, {key: span.parts for key, span in self._note.spans.items()}
+        starts: dict[int, int] = {}
+        for (_, shard), span in spans.items():
+            part = self._changelog_part(shard)
+            starts[part] = min(starts.get(part, span.offset), span.offset)
+        for part, start in sorted(starts.items()):
+            where = f"topic {self._changelog!r}, partition {part}"
+            found = topics.committed(self._cluster, self._changelog, part, start, ends.get(part, 0))
+            for saved in changelog.saved(where, found):
+                key = saved.write.operator, saved.write.shard
+                known = spans.get(key)
+                if known is None or saved.epoch < known.epoch or self._changelog_part(key[1]) != part:
+                    continue
+                reach("ledger.restore")
+                left[key] -= 1
+                yield saved.write
+        missing = [f"{name}, shard {shard}" for (name, shard), parts in left.items() if parts]
+        if missing:
+            raise StateError(
+                f"topic {self._changelog!r} does not hold the state of epoch {self._note.epoch} that the ledger names "
+                f"({'; '.join(missing[:3])}): it was deleted and made again, or cut by its retention. Give the job "
+                "another name to start afresh"
+            )
+
+    def _clean(self, base: Mapping[Place, int]) -> None:
+        """Let brokers drop state that snapshots have replaced, and records of earlier commits."""
+        now_s = time.monotonic()
+        if now_s - self._cleaned_s < _CLEAN_EVERY_S or not base:
+            return
+        self._cleaned_s = now_s
+        reach("ledger.clean.before")
+        keep: dict[int, int] = {}
+        for (_, shard), span in self._note.spans.items():
+            part = self._changelog_part(shard)
+            keep[part] = min(keep.get(part, span.offset), span.offset)
+        drop = {part: at for part, at in keep.items() if at > self._cut.get(part, 0)}
+        try:
+            if drop:
+                topics.delete_before(self._cluster, self._changelog, drop)
+                self._cut.update(drop)
+            topics.delete_before(self._cluster, self._ledger, {self._part: base[self._ledger, self._part]})
+        except BrokerError:
+            pass  # the commit stands; what is left here goes another time
+        reach("ledger.clean.after")
+
+    # -- topics
+
+    @property
+    def _part(self) -> int:
+        return 0 if self._task is None else self._task.number
+
+    def _make_topics(self, shards: int) -> None:
+        tasks = 1 if self._task is None else self._task.count
+        wanted = {self._ledger: tasks, self._changelog: shards if self._task is None else tasks}
+        for name, partitions in wanted.items():
+            there = topics.partition_count(self._cluster, name)
+            if not there:
+                made = topics.NewTopic(name, partitions, self._replication, _FOREVER)
+                topics.create(self._cluster, made)
+                there = topics.partition_count(self._cluster, name)
+            if name == self._changelog:
+                self._partitions = there
+            if self._task is not None and there <= self._task.number:
+                raise StateError(f"topic {name!r} has {there} partitions, part {self._task.number} of the job has none")
+
+
+class _State:
+    """The state of a job as of its last commit, read again each time it is iterated."""
+
+    def __init__(self, ledger: KafkaLedger, ends: Mapping[int, int]) -> None:
+        self._ledger = ledger
+        self._ends = ends
+
+    def __iter__(self) -> Iterator[StateWrite]:
+        return self._ledger.saved_state(self._ends)
+
+
+def topic_name(job: str) -> str:
+    """The job's name as it can be in a topic's; what cannot is replaced, and a checksum keeps two such names apart."""
+    plain = _NAME.sub("-", job)[:200]
+    return plain if plain == job else f"{plain}-{zlib.crc32(job.encode()):08x}"
+
+
+def is_cluster(log_path: str | None) -> TypeGuard[str]:
+    """Whether what stands for a log's path means a Kafka cluster."""
+    return log_path is not None and log_path.startswith(SCHEME)
+
+
+def _layout(remembered: Any) -> Mapping[str, Any]:
+    """Topic -> which number each of its partitions has, as `Layout.as_json` says it; nothing for other sources."""
+    found = remembered.get("topics", {}) if isinstance(remembered, Mapping) else {}
+    return {name: entry for name, entry in found.items() if isinstance(entry, Mapping) and "numbers" in entry}
+
+
+def _now_ms(count: int) -> Any:
+    return np.full(count, time.time_ns() // 1_000_000, np.int64)
+
+
+__all__ = ["SCHEME", "KafkaLedger", "Member", "Task", "is_cluster", "topic_name"]

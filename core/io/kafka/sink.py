@@ -1,0 +1,151 @@
+"""A topic of a Kafka cluster as a sink: part of the ledger's transaction when it is the ledger's cluster, else its own.
+
+Another ledger (an embedded log) cannot commit together with Kafka. Then every epoch is a transaction of its own, before
+the ledger's commit, and with it the sink commits the epoch's number: a redo of the epoch has the same input, which the
+engine writes ahead, so the sink knows the repeat and leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from windrow.codec.kafka_compression import Compression
+from windrow.codec.kafka_encode import MAX_BATCH_BYTES, EncodedBatch, encode
+from windrow.errors import InvariantError, PlanError, RecordError, StateError
+from windrow.io.base import Guarantee, TopicWrite
+from windrow.io.kafka import catalog, topics
+from windrow.io.kafka.client import Cluster, release, shared
+from windrow.io.kafka.rows import Encoding, Outgoing
+from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
+from windrow.io.kafka.writes import record_write
+
+_TIMEOUT_S = 60.0
+_SHOWN = 60
+
+
+class KafkaSink:
+    """`Sink` into one topic; exactly-once either way, for readers with ``isolation.level=read_committed``.
+
+    `in_ledger` says that the job's ledger is in the same cluster. `encoding` makes records of rows. A topic that is not
+    there is made when `create` says how, and is an error otherwise. Raises `PlanError` when the topic is missing and
+    `RecordError` for a record that the topic does not take for its size.
+    """
+
+    guarantee: Guarantee = "exactly-once"
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        encoding: Encoding,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        compression: Compression = "none",
+        create: topics.NewTopic | None = None,
+        in_ledger: bool = True,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or topic
+        self.redoes_same = not in_ledger
+        self._topic = topic
+        self._encoding = encoding
+        self._compression = compression
+        self._create = create
+        self._in_ledger = in_ledger
+        self._cluster: Cluster = shared(bootstrap, settings)
+        self._partitions = 0
+        self._max_bytes = MAX_BATCH_BYTES
+        self._own: Transactions | None = None
+        self._group = ""
+        self._epoch = 0
+        self._owner = 0
+
+    def open(self, job: str, committed_epoch: int, owner: int = 0) -> None:
+        self._partitions = topics.partition_count(self._cluster, self._topic)
+        if not self._partitions and self._create is not None:
+            topics.create(self._cluster, self._create)
+            self._partitions = topics.partition_count(self._cluster, self._topic)
+        if not self._partitions:
+            raise PlanError(
+                f"sink {self.name!r}: there is no topic {self._topic!r}; make it, or say write_kafka(..., create=True)"
+            )
+        self._max_bytes = topics.max_batch_bytes(self._cluster, self._topic)
+        self._owner = owner
+        if not self._in_ledger:
+            self._open_own(job, committed_epoch)
+
+    def stage(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> Sequence[TopicWrite]:
+        if self._own is not None and epoch <= self._epoch:
+            return ()  # it was committed here before the ledger could say so
+        records = self._records(epoch, batches)
+        if self._in_ledger:
+            return [record_write(topic, part, some) for (topic, part), some in records.items()]
+        self._commit(epoch, records)
+        return ()
+
+    def publish(self, epoch: int) -> None:
+        pass  # visible with the transaction
+
+    def close(self) -> None:
+        self._own = None
+        release(self._cluster)
+
+    def _records(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> dict[Place, list[EncodedBatch]]:
+        records: dict[Place, list[EncodedBatch]] = {}
+        rows = [batch for batch in batches if batch.num_rows]
+        if not rows:
+            return records
+        for part, out in self._encoding.outgoing(rows, self._partitions, epoch, self._max_bytes).items():
+            encoded = encode(
+                out.keys,
+                out.values,
+                out.times_ms,
+                out.headers,
+                compression=self._compression,
+                max_batch_bytes=self._max_bytes,
+            )
+            if len(encoded.too_large):
+                raise self._too_large(part, out, int(encoded.too_large[0]))
+            records[self._topic, part] = encoded.batches
+        return records
+
+    def _too_large(self, partition: int, out: Outgoing, row: int) -> RecordError:
+        key = out.keys[row].as_py() if out.keys is not None else None
+        size = len(out.values[row].as_py() or b"")
+        return RecordError(
+            f"sink {self.name!r}: a record for topic {self._topic!r}, partition {partition}, key {repr(key)[:_SHOWN]}, "
+            f"has a value of {size} bytes; the topic takes record batches of {self._max_bytes} "
+            "(max.message.bytes). Raise that, or write smaller rows"
+        )
+
+    # -- with another ledger
+
+    def _open_own(self, job: str, committed_epoch: int) -> None:
+        self._group = f"{job}-{self.name}"
+        own = Transactions(self._cluster, self._group)
+        own.open(_TIMEOUT_S)  # fences the process before, and ends what it left open
+        self._own = own
+        self._epoch = self._remembered()
+        if self._epoch > committed_epoch + 1:
+            raise StateError(
+                f"sink {self.name!r}: topic {self._topic!r} has results of job {job!r} up to epoch {self._epoch}, but "
+                f"its ledger is at epoch {committed_epoch}: it was deleted or restored. Give the job another name"
+            )
+        if committed_epoch > self._epoch and self._epoch:
+            self._epoch = committed_epoch  # epochs without rows are not written
+
+    def _remembered(self) -> int:
+        place = (self._topic, 0)
+        return catalog.committed(self._cluster, self._group, [place], _TIMEOUT_S).get(place, 0)
+
+    def _commit(self, epoch: int, records: dict[Place, list[EncodedBatch]]) -> None:
+        if self._own is None:
+            raise InvariantError(f"sink {self.name!r} is not open")
+        if not records:
+            return
+        memory = GroupOffsets(self._group, {(self._topic, 0): epoch}, "windrow: the epoch that was written last")
+        self._own.commit(records, [memory], committed=lambda: self._remembered() >= epoch)
+        self._epoch = epoch
