@@ -384,8 +384,8 @@ class Stream:
         `key` names the columns of the record's key, whose murmur2 hash chooses the partition as the Java client's does
         (of a Table its own key); `headers` names the columns whose text or bytes become headers, `timestamp` the column
         of the record's time. `format`: a JSON document a row; ``arrow``: Arrow IPC streams of many rows; ``raw``: the
-        columns key, value, headers and timestamp as they are. A Table is written as upserts, with a tombstone for a row that
-        goes, or with ``changes="log"`` as in `write_log`.
+        columns key, value, headers and timestamp as they are. A Table is written as upserts, with a tombstone for a row
+        that goes, or with ``changes="log"`` as in `write_log`.
 
         The topic is made, with `partitions` and `replication` (-1: as the brokers have it), only with ``create=True``.
         A job that reads or writes Kafka and no embedded log keeps its progress and state in the cluster too, in the
