@@ -25,6 +25,7 @@ def demo(
     data: Annotated[Path, typer.Option(help="Where events and results are kept.")] = Path("demo-data"),
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a core, four at most.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Go on from an earlier run's last commit.")] = False,
+    kafka: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="From Kafka to Kafka instead.")] = None,
 ) -> None:
     """Generate auction events, run a pipeline over them, and show its results.
 
@@ -39,6 +40,11 @@ def demo(
     from windrow.cli.warmup import compile_kernels
 
     console = Console(stderr=True)
+    cores = len(os.sched_getaffinity(0))
+    if kafka is not None:
+        compile_kernels(console)
+        _on_kafka(kafka, events, workers or min(cores, 4), console, begun)
+        return
     place = Place(data)
     place.prepare(events, keep_results=keep)
     compile_kernels(console)
@@ -46,10 +52,23 @@ def demo(
 
     from windrow.cli.demo_pipeline import pipeline
 
-    cores = len(os.sched_getaffinity(0))
     job = pipeline(place.events, place.results, workers or min(cores, 4))
     progress, first_s = _run(job, begun)
     _show(place, progress, first_s)
+
+
+def _on_kafka(bootstrap: str, events: int, workers: int, console: Console, begun: float) -> None:
+    from windrow.cli.bars import bar
+    from windrow.cli.demo_kafka import Place, show
+
+    place = Place(bootstrap, events)
+    if place.missing():
+        with bar("events", console) as advance:
+            place.write_events(advance)
+    progress, first_s = _run(place.job(workers), begun)
+    out = _out()
+    show(place, out)
+    _summary(out, progress, first_s)
 
 
 def _make_events(place: Place, events: int, console: Console) -> None:
@@ -78,12 +97,23 @@ def _run(job: Job, begun: float) -> tuple[Progress, float | None]:
 
 
 def _show(place: Place, progress: Progress, first_s: float | None) -> None:
-    from rich.console import Console
-
     from windrow.cli.demo_results import show_results
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = _out()
     show_results(place, console)
+    _summary(console, progress, first_s)
+    console.print(f"It lies in {place.folder}: an embedded log with the events, one with the results. Look at it with")
+    console.print(f"  windrow log head {place.results} hot_auctions")
+    console.print(f"  windrow log ls {place.events}")
+
+
+def _out() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _summary(console: Console, progress: Progress, first_s: float | None) -> None:
     if progress.events:
         seconds = max(progress.seconds, 1e-9)
         console.print(
@@ -93,6 +123,3 @@ def _show(place: Place, progress: Progress, first_s: float | None) -> None:
         )
     else:
         console.print("the job was complete already: these are the results of the earlier run")
-    console.print(f"It lies in {place.folder}: an embedded log with the events, one with the results. Look at it with")
-    console.print(f"  windrow log head {place.results} hot_auctions")
-    console.print(f"  windrow log ls {place.events}")
