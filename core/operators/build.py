@@ -44,7 +44,7 @@ def _aggregate(aggregation: Aggregation, context: OperatorContext) -> StatefulOp
         return TableAggregate(aggregation, context)
     match window.kind:
         case "session":
-            return SessionAggregate(aggregation, window)
+            return SessionAggregate(aggregation, window, context.retract)
         case "count":
             return CountAggregate(aggregation, window)
         case "tumbling" | "hopping" | "cumulate":

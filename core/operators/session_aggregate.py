@@ -25,11 +25,12 @@ from windrow.state.sessions import END, FROM, START, Sessions, SessionState
 class SessionAggregate:
     """`StatefulOperator` for session windows."""
 
-    def __init__(self, aggregation: Aggregation, window: Window) -> None:
+    def __init__(self, aggregation: Aggregation, window: Window, retract: bool = False) -> None:
         self.name = aggregation.name
         self.keys = (aggregation.keys,)
         self._aggregation = aggregation
         self._window = window
+        self._retract = retract
         self._closed = Closed()
         self._partial = can_be_partial(aggregation)
         self._trial = Trial()
@@ -60,7 +61,7 @@ class SessionAggregate:
         return Prepared(self._rows(batch, froms), late)
 
     def shard(self, number: int) -> ShardState:
-        return SessionState(self._aggregation, self._window)
+        return SessionState(self._aggregation, self._window, self._retract)
 
     def _rows(self, batch: pa.RecordBatch, froms: Int64s | None) -> pa.RecordBatch:
         names = needed_columns(self._aggregation, batch)

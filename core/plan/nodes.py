@@ -183,7 +183,9 @@ class Aggregate(Stateful):
 
     @property
     def deleting(self) -> bool:
-        return self.updating and self.aggregation.weighted
+        window = self.aggregation.window
+        grows = window is not None and window.kind == "session"  # into a session with another end
+        return self.updating and (self.aggregation.weighted or grows)
 
     @property
     def spec(self) -> Aggregation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -69,6 +71,19 @@ def consolidated(batch: pa.RecordBatch) -> pa.RecordBatch:
     place = np.arange(len(order)) - np.searchsorted(groups, groups)
     kept = np.sort(order[place < np.abs(net)[groups]])
     return batch if len(kept) == len(ids) else batch.take(pa.array(kept))
+
+
+def upserts(batch: pa.RecordBatch, key: Sequence[str]) -> pa.RecordBatch:
+    """The changes without rows that are taken back while another one with their key is added."""
+    weights = view(batch.column(WEIGHT), np.int8).astype(np.int64)
+    if (weights > 0).all():
+        return batch
+    grouped = group_rows([batch.column(name) for name in key])
+    assert grouped is not None  # no limit was given
+    ids, first = grouped
+    there = np.zeros(len(first), np.bool_)
+    there[ids[weights > 0]] = True
+    return batch.filter(pa.array((weights > 0) | ~there[ids]))
 
 
 def _equal(left: pa.RecordBatch, right: pa.RecordBatch) -> npt.NDArray[np.bool_]:

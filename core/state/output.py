@@ -20,11 +20,11 @@ _TIMESTAMP = pa.timestamp("us", "UTC")
 
 
 def window_batch(
-    state: KeyedState, keys: Sequence[pa.Array], starts: Int64s, ends: Int64s, lanes: Sequence[Lanes]
+    state: KeyedState, keys: Sequence[pa.Array], starts: Int64s, ends: Int64s, lanes: Sequence[Lanes], weight: int = 1
 ) -> pa.RecordBatch:
-    """Results of time windows."""
+    """Results of time windows, with this weight if they are changes."""
     bounds = {"window_start": pa.array(starts).view(_TIMESTAMP), "window_end": pa.array(ends).view(_TIMESTAMP)}
-    return result_batch(state, keys, bounds, lanes, len(starts))
+    return result_batch(state, keys, bounds, lanes, len(starts), weight)
 
 
 def result_batch(

@@ -12,6 +12,7 @@ from windrow.batch import TIME, Int32s, Int64s, Tables, view
 from windrow.kernels.sessions import assign_sessions, expire_sessions
 from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators import Accumulator
+from windrow.state.changes import consolidated, upserts
 from windrow.state.columns import all_rows, grown
 from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
 from windrow.state.output import window_batch
@@ -169,20 +170,28 @@ class SessionState(KeyedState):
     """One shard of a session aggregation.
 
     A delta holds all sessions of every key that changed: they replace what was there of the key.
+
+    Emitting ``current``, a session that has grown or was joined to another is another row than before: the old one is
+    taken back. With `retract`, so is a row of which only the aggregates have changed.
     """
 
     timed = True
 
-    def __init__(self, aggregation: Aggregation, window: Window) -> None:
+    def __init__(self, aggregation: Aggregation, window: Window, retract: bool = False) -> None:
         super().__init__(aggregation)
         self._gap_us = window.gap_us
         self._current = aggregation.emit == "current"
+        self._retract = retract
         self.clear()
 
     def clear(self) -> None:
-        self._sessions = Sessions(self.accumulators, self._gap_us, track=True, current=self._current)
+        self._sessions = Sessions(self.accumulators, self._gap_us, track=True)
+        self._touched: Int32s = np.empty(0, np.int32)  # keys that this epoch has brought rows of
+        self._before: list[pa.RecordBatch] = []  # the sessions that they had
 
     def take(self, ids: Int32s, data: pa.RecordBatch, piece: Piece) -> None:
+        if self._current:
+            self._remember(ids)
         names = data.schema.names
         starts = _ints(data, START if START in names else TIME)
         froms = _ints(data, FROM) if FROM in names else None
@@ -190,19 +199,36 @@ class SessionState(KeyedState):
         self._sessions.add(ids, starts, froms, ends, self.key_count, piece)
 
     def emit(self, watermark_us: int) -> list[pa.RecordBatch]:
-        sessions = self._sessions
-        changed = sessions.rows.changed() if self._current else np.empty(0, np.int32)
-        expired = sessions.expire(watermark_us)
-        rows = changed if self._current else expired
-        outputs = self._emit(rows[_by_end(sessions.ends[rows], sessions.keys[rows])]) if len(rows) else []
-        sessions.rows.settle()
+        changes = self._changes() if self._current else []
+        expired = self._sessions.expire(watermark_us)
+        outputs = changes if self._current else self._results(expired, 1)
         self._bury(expired)
         return outputs
 
-    def _emit(self, rows: Int32s) -> list[pa.RecordBatch]:
+    def _remember(self, ids: Int32s) -> None:
+        """Keep the rows of keys that are about to change for the first time in this epoch."""
+        fresh = np.setdiff1d(ids, self._touched)
+        self._touched = np.concatenate([self._touched, fresh])
+        self._before += self._results(self._sessions.of_keys(fresh[fresh < len(self._sessions.heads)]), -1)
+
+    def _changes(self) -> list[pa.RecordBatch]:
+        """What the epoch has changed in the sessions of its keys."""
+        parts = [*self._before, *self._results(self._sessions.of_keys(self._touched), 1)]
+        self._touched, self._before = np.empty(0, np.int32), []
+        if not parts:
+            return []
+        changes = consolidated(pa.concat_batches(parts))
+        if not self._retract:
+            changes = upserts(changes, (*self.aggregation.keys, "window_start", "window_end"))
+        return [changes] if changes.num_rows else []
+
+    def _results(self, rows: Int32s, weight: int) -> list[pa.RecordBatch]:
+        if len(rows) == 0:
+            return []
         sessions = self._sessions
-        keys = self.key_columns(sessions.keys[rows])
-        return [window_batch(self, keys, sessions.starts[rows], sessions.ends[rows], sessions.rows.select(rows))]
+        rows = rows[_by_end(sessions.ends[rows], sessions.keys[rows])]
+        keys, lanes = self.key_columns(sessions.keys[rows]), sessions.rows.select(rows)
+        return [window_batch(self, keys, sessions.starts[rows], sessions.ends[rows], lanes, weight)]
 
     def _bury(self, expired: Int32s) -> None:
         if len(expired):

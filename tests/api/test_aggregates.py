@@ -184,3 +184,36 @@ def test_what_an_aggregate_cannot_take() -> None:
     table = group.agg(n=wr.count())
     with pytest.raises(wr.PlanError, match=r"agg\(a=arg_max\): rows of a Table can be taken back"):
         table.group_by().agg(a=wr.arg_max("x", by="n"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 200)), max_size=6), max_size=6))
+def test_a_grouping_of_sessions_as_they_grow(epochs: list[list[tuple[int, int]]]) -> None:
+    """differential: how many sessions there are, and the longest, whatever has been joined on the way."""
+    feed = Feed(wr.schema(user="int64", time=wr.field("timestamp", format="s")))
+    visits = feed.stream().watermark("time", delay="1h").group_by("user").window(wr.session("20s")).agg(n=wr.count())
+    counted = visits.current().group_by("user").agg(sessions=wr.count(), longest=wr.max("n"), events=wr.sum("n"))
+    with Driver(counted) as driver:
+        given_rows = []
+        for events in epochs:
+            feed.append({"user": [u for u, _ in events], "time": [t * 1_000_000 for _, t in events]})
+            given_rows.append(driver.step() if events else [])
+    wanted = []
+    for user in range(3):
+        sizes: list[int] = []
+        times = sorted(t for events in epochs for u, t in events if u == user)
+        for place, time in enumerate(times):
+            if place == 0 or time >= times[place - 1] + 20:
+                sizes.append(0)
+            sizes[-1] += 1
+        if sizes:
+            wanted.append({"user": user, "sessions": len(sizes), "longest": max(sizes), "events": len(times)})
+    assert replayed(given_rows) == bag(wanted)
+
+
+def test_windows_that_are_not_sessions_say_what_they_cannot() -> None:
+    """law: their updates replace rows by key, which a second grouping cannot follow."""
+    feed = Feed(wr.schema(user="int64", time="timestamp"))
+    windows = feed.stream().watermark("time").group_by("user").window(wr.tumbling("20s")).agg(n=wr.count())
+    with pytest.raises(wr.PlanError, match=r"updates of windows \(current\)"):
+        windows.current().group_by("user").agg(n=wr.count()).explain()

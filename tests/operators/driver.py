@@ -30,6 +30,7 @@ class Cut:
     save: bool = True
     few_keys: int = 4096  # with fewer keys there are no dense panes
     seed: int = 0
+    retract: bool = False
 
 
 @dataclass
@@ -94,7 +95,9 @@ class Runner:
         self.start()
 
     def start(self) -> None:
-        self.operator: StatefulOperator = build_operator(self.aggregation, OperatorContext(self.cut.shards, ()))
+        self.operator: StatefulOperator = build_operator(
+            self.aggregation, OperatorContext(self.cut.shards, (), self.cut.retract)
+        )
         self.operator.close_until(self.closed_us)  # type: ignore[attr-defined]
         self.shards = [self.operator.shard(number) for number in range(self.cut.shards)]
         if self.epoch:
