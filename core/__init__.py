@@ -64,8 +64,18 @@ _PUBLIC: dict[str, str] = {
     **dict.fromkeys(("decimal",), "windrow.datatypes"),
     **dict.fromkeys(("Limits",), "windrow.config"),
     **dict.fromkeys(("Log", "open_log"), "windrow.io.log.log"),
+    **dict.fromkeys(("Secret",), "windrow.secret"),
     **dict.fromkeys(
-        ("WindrowError", "PlanError", "RecordError", "LogError", "CorruptionError", "FencedError", "StateError"),
+        (
+            "WindrowError",
+            "PlanError",
+            "RecordError",
+            "LogError",
+            "CorruptionError",
+            "BrokerError",
+            "FencedError",
+            "StateError",
+        ),
         "windrow.errors",
     ),
 }

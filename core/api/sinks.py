@@ -83,7 +83,7 @@ def write_kafka(
     name: str | None,
 ) -> Job:
     """See `Stream.write_kafka`."""
-    from windrow.api.sources import kafka_ledger, kafka_settings
+    from windrow.api.sources import kafka_ledger, kafka_options
     from windrow.api.stream import Table
 
     if format not in ("json", "arrow", "raw"):
@@ -92,7 +92,7 @@ def write_kafka(
     if isinstance(stream, Table) and not keys and format == "json":
         keys = stream.key or ()
     stream._require("write_kafka", (*keys, *(headers or {}).values(), *([timestamp] if timestamp else [])))
-    kafka_settings(kafka)  # a wrong option is said now
+    kafka_options(kafka)  # a wrong option is said now
     mode: nodes.Changes = "weighted" if changes == "upsert" and stream._node.deleting and keys else changes
 
     def make(schema: pa.Schema, in_ledger: bool) -> Sink:
@@ -106,7 +106,7 @@ def write_kafka(
             bootstrap,
             topic,
             encoding,
-            settings=kafka_settings(kafka),
+            settings=kafka_options(kafka).settings,
             compression=compression,
             create=new,
             in_ledger=in_ledger,

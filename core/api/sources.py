@@ -25,6 +25,7 @@ from windrow.units import time_us
 if TYPE_CHECKING:
     from windrow.codec.base import Decoder
     from windrow.codec.json import JsonDecoder
+    from windrow.io.kafka.options import KafkaOptions
     from windrow.io.log.log import Log
 
 #: Where to begin in a log: its beginning, its end, a time, or an offset for each partition.
@@ -132,12 +133,12 @@ def read_kafka(
     chosen = format or ("raw" if schema is None else "json")
     columns, factory, record = _kafka_columns(chosen, schema, include)
     begin, until = _kafka_place(start), _kafka_place(end)
-    _kafka_options(kafka)  # a wrong one is said now
+    kafka_options(kafka)  # a wrong one is said now
 
     def make() -> Source:
         from windrow.io.kafka.source import KafkaInput, KafkaSource
 
-        settings, limits = _kafka_options(kafka)
+        chosen = kafka_options(kafka)
         return KafkaSource(
             bootstrap,
             KafkaInput(wanted, begin, until, group, on_offset_gone),
@@ -145,8 +146,8 @@ def read_kafka(
             decoder=factory,
             record_columns=record,
             on_error=policy,
-            limits=limits,
-            settings=settings,
+            limits=chosen.limits,
+            settings=chosen.settings,
         )
 
     label = name or (wanted.pattern if isinstance(wanted, re.Pattern) else "+".join(wanted))
@@ -163,17 +164,22 @@ def read_kafka(
     )
 
 
-def kafka_settings(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """How to connect, from what a user gives as ``kafka={...}``; raises `PlanError` for an option that is none."""
-    settings: dict[str, Any] = _kafka_options(options)[0]
-    return settings
+def kafka_options(options: Mapping[str, Any] | None) -> KafkaOptions:
+    """What a user gives as ``kafka={...}``, checked; raises `PlanError` for an option that is none."""
+    try:
+        from windrow.io.kafka import options as known
+    except ImportError as error:
+        raise PlanError(f"Kafka needs kafka-python ({error}): pip install 'windrow[kafka]'") from error
+
+    return known.kafka_options(options)
 
 
 def kafka_ledger(bootstrap: str, options: Mapping[str, Any] | None) -> Ledger:
     """The ledger in a cluster that is reached with these options."""
+    chosen = kafka_options(options)
     from windrow.io.kafka.ledger import KafkaLedger
 
-    return KafkaLedger(bootstrap, kafka_settings(options))
+    return KafkaLedger(bootstrap, chosen.settings, transaction_timeout_ms=chosen.waits.transaction_timeout_ms)
 
 
 def read_parquet(paths: Paths, *, name: str | None = None) -> Stream:
@@ -306,15 +312,6 @@ def _log_schema(path: str, topic: str, schema: SchemaLike | None, format: str | 
         raise PlanError(f"read_log: a schema is for decoding; format={format!r} takes the topic's own columns")
     with Log(path, create=False) as log:
         return from_arrow_schema(log.topic(topic).schema), False
-
-
-def _kafka_options(options: Mapping[str, Any] | None) -> tuple[dict[str, Any], Any]:
-    try:
-        from windrow.io.kafka.settings import connection_and_limits
-    except ModuleNotFoundError as error:
-        raise PlanError(f"read_kafka needs kafka-python ({error}): pip install 'windrow[kafka]'") from error
-
-    return connection_and_limits(options or {})
 
 
 def _kafka_place(place: Any) -> Any:

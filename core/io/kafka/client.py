@@ -19,7 +19,7 @@ from kafka.net.selector import NetworkSelector
 from kafka.protocol.metadata import ApiVersionsRequest, FindCoordinatorRequest, MetadataRequest
 
 from windrow.errors import BrokerError
-from windrow.io.kafka import answers, seams
+from windrow.io.kafka import answers, redaction, seams, security
 
 _API_METADATA = 3
 #: What only reads, by API key: Fetch, ListOffsets, Metadata, OffsetFetch, FindCoordinator, ApiVersions and Describe...
@@ -51,6 +51,8 @@ class Cluster:
 
     def __init__(self, bootstrap: str, settings: Mapping[str, Any] | None = None, timeout_s: float = 10.0) -> None:
         seams.check()
+        redaction.install()
+        security.warn_if_open(bootstrap, settings or {})
         self.bootstrap = bootstrap
         self.settings: Mapping[str, Any] = dict(settings or {})
         named = servers(bootstrap)
@@ -251,7 +253,10 @@ class _Waiting:
 _NOTHING = kafka_errors.KafkaTimeoutError("nothing came")
 _SOFTWARE = {"client_software_name": "windrow", "client_software_version": "0.1.0"}
 
-_shared: dict[tuple[str, str], tuple[Cluster, int]] = {}
+#: The brokers' addresses and the settings. Whatever a setting is, it stays alive while it is part of a key.
+_Key = tuple[str, frozenset[tuple[str, Any]]]
+
+_shared: dict[_Key, tuple[Cluster, int]] = {}
 _shared_lock = threading.Lock()
 
 
@@ -280,13 +285,8 @@ def release(cluster: Cluster) -> None:
     cluster.close()
 
 
-def _key(bootstrap: str, settings: Mapping[str, Any]) -> tuple[str, str]:
-    """By identity of the values: secrets are compared nowhere and kept nowhere."""
-    named = ",".join(
-        f"{name}={id(value) if not isinstance(value, (int, str)) else hash(value)}"
-        for name, value in sorted(settings.items())
-    )
-    return ",".join(servers(bootstrap)), named
+def _key(bootstrap: str, settings: Mapping[str, Any]) -> _Key:
+    return ",".join(servers(bootstrap)), frozenset(settings.items())
 
 
 def _find_coordinator(kind: str, key: str) -> Any:

@@ -23,7 +23,7 @@ from kafka.protocol.sasl import (
     SaslHandshakeResponse,
 )
 
-from windrow.errors import BrokerError
+from windrow.errors import BrokerError, WindrowError
 
 #: Bytes after the end of a frame that kernels may read.
 PADDING = 64
@@ -131,6 +131,19 @@ class FetchConnection:
             offered = ", ".join(answer.mechanisms)
             raise BrokerError(f"broker {self.where} does not take SASL {mechanism_name}; it offers {offered}")
         mechanism = get_sasl_mechanism(mechanism_name)(host=self._host, **self._settings)
+        try:
+            lifetime_ms = self._exchange(mechanism, deadline_s)
+        except WindrowError:
+            raise
+        except Exception as error:  # SCRAM's signatures, or the user's token provider: no text of it is shown
+            raise BrokerError(
+                f"SASL {mechanism_name} with broker {self.where} failed ({type(error).__name__})"
+            ) from error
+        if lifetime_ms > 0:
+            self.expires_s = time.monotonic() + lifetime_ms / 1e3 * 0.85
+
+    def _exchange(self, mechanism: Any, deadline_s: float) -> int:
+        """Until both sides are satisfied; for how long that holds, in milliseconds (0: for ever)."""
         lifetime_ms = 0
         while not mechanism.is_done():
             request = SaslAuthenticateRequest(mechanism.auth_bytes(), version=_AUTHENTICATE_VERSION)
@@ -140,9 +153,8 @@ class FetchConnection:
             lifetime_ms = answer.session_lifetime_ms
             mechanism.receive(answer.auth_bytes)
         if not mechanism.is_authenticated():
-            raise BrokerError(f"SASL {mechanism_name} with broker {self.where} failed")
-        if lifetime_ms > 0:
-            self.expires_s = time.monotonic() + lifetime_ms / 1e3 * 0.85
+            raise BrokerError(f"broker {self.where} did not accept the credentials")
+        return int(lifetime_ms)
 
     def _call(self, request: Any, response: Any, deadline_s: float) -> Any:
         request.with_header(correlation_id=0, client_id="windrow")
