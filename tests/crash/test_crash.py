@@ -44,9 +44,7 @@ def test_a_job_that_dies_again_and_again_loses_nothing_and_doubles_nothing(
         print(f"\n{workers} workers: {tally['text']}")
     assert tally["failure"] is None
     assert tally["rounds"] >= rounds
-    # those of Kafka are died at against a real broker: tests/kafka/test_exactly_once.py
-    here = [point for point in POINTS if point not in server.ELSEWHERE and not point.startswith("kafka.")]
-    missed = [point for point in here if not tally["deaths"].get(point)]
+    missed = [point for point in server.POINTS if point not in server.ELSEWHERE and not tally["deaths"].get(point)]
     assert not missed, f"nothing has died at {missed}"
     assert tally["rows"] > rounds * 50
     assert tally["polls"] > 0
