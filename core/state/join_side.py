@@ -172,7 +172,8 @@ class SideState:
         """Drop dead rows and number the others anew when more are dead than alive; whether that was done."""
         if self.dead * 2 <= len(self.store) + _SLACK:
             return False
-        places = np.flatnonzero(self.ids[: self.store.end - self.origin] != GONE)
+        gone = self.store.base - self.origin  # rows that time has dropped are in no store any more
+        places = gone + np.flatnonzero(self.ids[gone : self.store.end - self.origin] != GONE)
         columns = self.store.take(self.store.schema.names, places + self.origin)
         batch = pa.RecordBatch.from_arrays(columns, schema=self.store.schema)
         self._rearrange(places)
