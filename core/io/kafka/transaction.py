@@ -146,7 +146,9 @@ class Transactions:
             except _Doubt as doubt:
                 reason = str(doubt)
             except BrokerError:
-                self._recover(deadline_s, committed)  # nothing was committed: leave nothing open either
+                # leave nothing open; it is committed all the same when only what follows the end has failed
+                if self._recover(deadline_s, committed):
+                    return {}
                 raise
             else:
                 return attempt.base_offsets
