@@ -146,7 +146,9 @@ class Transactions:
             except _Doubt as doubt:
                 reason = str(doubt)
             except BrokerError:
-                self._recover(deadline_s, committed)  # nothing was committed: leave nothing open either
+                # leave nothing open; it is committed all the same when only what follows the end has failed
+                if self._recover(deadline_s, committed):
+                    return {}
                 raise
             else:
                 return attempt.base_offsets
@@ -399,8 +401,11 @@ class Transactions:
     def _recover(self, deadline_s: float, committed: Callable[[], bool], reason: str = "") -> bool:
         """Bring what is open to its end and find out whether it was committed."""
         reach("kafka.doubt")
+        deadline_s = max(deadline_s, time.monotonic() + _ATTEMPT_S)
         try:
-            self._initialise(max(deadline_s, time.monotonic() + _ATTEMPT_S))
+            if not self.newer:
+                self._abort(deadline_s)
+            self._initialise(deadline_s)
             reach("kafka.recovered")
             return committed()
         except FencedError as error:
@@ -412,6 +417,35 @@ class Transactions:
                 f"{self._named}: whether the last transaction was committed could not be found out ({error}); "
                 f"a restart finds out. What happened first: {reason or 'see above'}"
             ) from error
+
+    def _abort(self, deadline_s: float) -> None:
+        """End what is open, on the older protocol, before the producer id is initialised again.
+
+        Brokers before 4.0 (seen with 3.9.2) fence whoever initialises while its transaction is open, and then refuse
+        the producer epoch that it has in hand as a zombie's. Where nothing is open, or it was committed, they say so.
+        """
+        refresh, pause_s = False, _PAUSE_S
+        while time.monotonic() < deadline_s:
+            left_s = max(deadline_s - time.monotonic(), 0.01)
+            request = EndTxnRequest(
+                transactional_id=self.transactional_id,
+                producer_id=self._id,
+                producer_epoch=self._epoch,
+                committed=False,
+                min_version=1,
+                max_version=_NEWEST_OLD["end"],
+            )
+            try:
+                node = self._cluster.coordinator("transaction", self.transactional_id, left_s, refresh=refresh)
+                code = self._cluster.request(node, request, min(left_s, 10.0)).error_code
+            except BrokerError:
+                refresh = True
+            else:
+                if code not in answers.RETRIABLE:
+                    return  # ended, nothing to end, or another's: what follows tells
+                refresh = code in answers.MOVED
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _initialise(self, deadline_s: float, *, first: bool = False) -> None:
         """A new producer epoch. With the one we have in hand, so that a zombie is refused (KIP-360)."""
@@ -449,6 +483,8 @@ class Transactions:
         what = f"{self._named}: no producer id"
         if code == 50:
             what = f"{what}; the brokers' transaction.max.timeout.ms is below {self._timeout_ms} ms"
+        if code in answers.FENCED and not self.newer:
+            what = f"{what} (older brokers also say so when they gave up a transaction open for {self._timeout_ms} ms)"
         raise answers.error(code, what, self.transactional_id)
 
     def _check(self) -> None:
