@@ -71,7 +71,8 @@ def start(
     jars = class_path(version)
     for attempt in range(_ATTEMPTS):
         made = _make(root / f"try-{attempt}", nodes, jars, settings or {}, stays)
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # never with a dash in front, which the tool that formats the storage takes for an option
+        cluster_id = base64.urlsafe_b64encode(b"w" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         for node in made:
             node.format(cluster_id, format_options or [])
         cluster = Brokers(made, version)
