@@ -67,7 +67,9 @@ def start(
     stays: bool = False,
     format_options: list[str] | None = None,
 ) -> Brokers:
-    """Start a cluster below `root`, which must be empty. Raises `NoBrokerError` when it does not come up."""
+    """Start a cluster below `root`, which must be empty. Raises `NoBrokerError` when it does not come up.
+
+    `settings` are added to each broker's, with ``{port}`` and ``{controller}`` standing for its ports."""
     jars = class_path(version)
     for attempt in range(_ATTEMPTS):
         made = _make(root / f"try-{attempt}", nodes, jars, settings or {}, stays)
@@ -98,7 +100,9 @@ def _make(root: Path, count: int, jars: str, settings: Mapping[str, str], stays:
     for number, (port, controller) in enumerate(ports, 1):
         folder = root / str(number)
         folder.mkdir(parents=True)
-        own = _settings(number, port, controller, voters, folder, count) | dict(settings)
+        ports_in = {name: value.replace("{port}", str(port)).replace("{controller}", str(controller))
+                    for name, value in settings.items()}  # fmt: skip
+        own = _settings(number, port, controller, voters, folder, count) | ports_in
         made.append(Node(folder, jars, number, port, controller, own, stays=stays))
     return made
 

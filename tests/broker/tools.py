@@ -15,7 +15,7 @@ CLASSES = {
     "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
     "transactions": "org.apache.kafka.tools.TransactionsCommand",
     "configs": "kafka.admin.ConfigCommand",
-    "acls": "kafka.admin.AclCommand",
+    "acls": "org.apache.kafka.tools.AclCommand",
     "groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 }
 

@@ -62,6 +62,9 @@ class Cluster:
         self._leaders: dict[str, dict[int, int]] = {}
         self._coordinators: dict[tuple[str, str], int] = {}
         self._closed = False
+        self._dropped = ""
+        self._denied = ""  # what a broker said of the credentials; its client would go on trying
+        self._get_connection, self._manager.get_connection = self._manager.get_connection, self._watched
         self._net.start()
         try:
             self._connect(timeout_s)
@@ -189,14 +192,26 @@ class Cluster:
     def _connect(self, timeout_s: float) -> None:
         waiting = _Waiting(1)
         self._manager.bootstrap_async(timeout_ms=timeout_s * 1e3).add_both(waiting.take_at(0))
-        if not waiting.done.wait(timeout_s + 1.0) or isinstance(waiting.values[0], BaseException):
-            reason = self._refused() or f"none answered within {timeout_s:g} s"
+        deadline_s = time.monotonic() + timeout_s + 1.0
+        while not waiting.done.wait(0.02) and not self._denied and time.monotonic() < deadline_s:
+            pass
+        if not waiting.done.is_set() or isinstance(waiting.values[0], BaseException):
+            reason = self._denied or self._dropped or f"none answered within {timeout_s:g} s"
             raise BrokerError(f"no broker of {self.bootstrap!r} can be reached: {reason}")
 
-    def _refused(self) -> str:
-        """What a broker said of the credentials."""
-        failures = list(self._manager._auth_failures.values())  # what kafka-python keeps per broker
-        return str(failures[0]) if failures else ""
+    def _watched(self, *arguments: Any, **named: Any) -> Any:
+        """A connection of the manager's, whose refusal is remembered: kafka-python only tries again."""
+        connection = self._get_connection(*arguments, **named)
+        connection.init_future.add_errback(self._note_refusal)
+        return connection
+
+    def _note_refusal(self, error: BaseException) -> None:
+        if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+            user = self.settings.get("sasl_plain_username")
+            self._denied = f"authentication as {user!r} failed" if user else "authentication failed"
+        elif "sasl_mechanism" in self.settings and isinstance(error, kafka_errors.KafkaConnectionError):
+            # over TLS the broker's refusal is often overtaken by the end of the connection
+            self._dropped = f"connections end before authentication does ({error}); are the credentials right?"
 
     def _result(self, value: Any, timeout_s: float) -> Any:
         if not isinstance(value, BaseException) or isinstance(value, BrokerError):
