@@ -55,6 +55,7 @@ class Job:
         self.plan = lower(sinks)  # raises PlanError now rather than when it runs
         self.progress = Progress()
         self._engine: Engine | None = None
+        self._ended = False
         self._stop = threading.Event()
         self._begun = 0.0
         self._stages: dict[str, Count] = {}
@@ -89,6 +90,8 @@ class Job:
         """
         if isinstance(until, str) and until not in ("caught up", "caught-up"):
             raise PlanError(f"run: until must be 'caught up' or a function, got {until!r}")
+        if self._ended:
+            return self.progress
         self._stop.clear()
         with self._signals(), self._closing_on_error() as engine:
             deadline = None if timeout is None else time.monotonic() + timeout
@@ -110,10 +113,15 @@ class Job:
             self._report(engine, on_progress, idle=False)
             if isinstance(until, str):
                 engine.intake.check_stopped()
+        if engine.finished:  # nothing will ever come any more: connections and files need not wait for close()
+            self._ended = True
+            self.close()
         return self.progress
 
     def step(self) -> EpochReport | None:
         """Run and commit one epoch of what is there; None when nothing is there, or the job has ended."""
+        if self._ended:
+            return None
         with self._closing_on_error() as engine:
             if not (engine.step() or engine.settle()):
                 return None
@@ -129,11 +137,12 @@ class Job:
     @property
     def ended(self) -> bool:
         """True when the bounded sources have been read to their end and everything is committed."""
-        return self._open().finished
+        return self._ended or self._open().finished
 
     def wait(self, seconds: float) -> None:
         """Return when there may be something to do, or after `seconds`."""
-        self._open().intake.wait(seconds)
+        if not self._ended:
+            self._open().intake.wait(seconds)
 
     def close(self) -> None:
         """Close connectors and ledger; what is committed stays, and the next run goes on from there."""

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pytest
 
 import windrow as wr
-from windrow.io.memory import MemorySource
+from windrow.api.job import Job
+from windrow.io.memory import MemorySink, MemorySource
+from windrow.plan.nodes import SinkNode
 from windrow.progress.faults import At, installed
 from windrow.progress.memory import MemoryLedger
 from windrow.runtime.metrics import Progress
@@ -460,3 +462,20 @@ def test_a_redone_epoch_has_the_range_that_was_written_ahead() -> None:
         second.drain()
     second.close()
     assert seen == [(1, [1, 2]), (1, [1, 2]), (2, [3])]
+
+
+def test_a_job_that_has_ended_holds_nothing_open() -> None:
+    """Law: what it read and wrote is closed with its last epoch; asked again, it has ended and does nothing."""
+    closed: list[str] = []
+
+    class Watched(MemorySink):
+        def close(self) -> None:
+            closed.append(self.name)
+
+    rows = wr.from_arrow(pa.table({"a": [1, 2, 3]}))
+    node = SinkNode(rows.schema, False, rows._node, "kept", "memory", lambda schema, in_ledger: Watched())
+    job = wr.job(Job((node,)))
+    assert job.run().events == 3 and closed == ["kept"] and job.ended
+    assert job.run().events == 3 and job.step() is None
+    job.close()
+    assert closed == ["kept"]
