@@ -136,7 +136,8 @@ def read_kafka(
     kafka_options(kafka)  # a wrong one is said now
 
     def make() -> Source:
-        from windrow.io.kafka.source import KafkaInput, KafkaSource
+        from windrow.io.kafka.bounds import KafkaInput
+        from windrow.io.kafka.source import KafkaSource
 
         chosen = kafka_options(kafka)
         return KafkaSource(

@@ -17,8 +17,9 @@ from tests.io.kafka_double import Cluster, Log, batch, sealed
 from windrow.codec.json import JsonDecoder
 from windrow.datatypes import INT64, Field, Schema
 from windrow.errors import BrokerError, PlanError, RecordError
+from windrow.io.kafka.bounds import KafkaInput
 from windrow.io.kafka.fetcher import FetchLimits
-from windrow.io.kafka.source import KafkaInput, KafkaSource
+from windrow.io.kafka.source import KafkaSource
 
 SCHEMA = Schema((Field("n", INT64),))
 LIMITS = FetchLimits(wait_ms=20, refresh_s=0.05, request_s=3.0, unavailable_s=6.0)

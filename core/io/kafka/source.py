@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,50 +13,20 @@ import pyarrow as pa
 from windrow.codec.base import Decoder, DecoderFactory
 from windrow.codec.kafka_records import Rows, decode_values
 from windrow.datatypes import Schema
-from windrow.errors import BrokerError, PlanError, RecordError
+from windrow.errors import BrokerError, RecordError
 from windrow.io.base import Fetched, OnError
 from windrow.io.kafka import events
+from windrow.io.kafka.bounds import Bounds, KafkaInput
 from windrow.io.kafka.buffer import Chunk, Feed
-from windrow.io.kafka.catalog import EARLIEST, LATEST, Catalog, Requests, catalog, committed, list_offsets
+from windrow.io.kafka.catalog import EARLIEST, LATEST, Catalog, Requests, catalog, list_offsets
 from windrow.io.kafka.client import Cluster, release, shared
 from windrow.io.kafka.fetcher import Fetcher, FetchLimits
 from windrow.io.kafka.layout import Layout, TopicPartition
-
-#: topic -> partition -> offset; for a source over one topic partition -> offset
-Offsets = Mapping[str, Mapping[int, int]] | Mapping[int, int]
-#: where to begin; an int is a time in microseconds
-Start = Literal["earliest", "latest", "committed"] | Offsets | int
-#: where to end; a time: before the first record at or after it
-End = Literal["latest"] | Offsets | int
-OnOffsetGone = Literal["fail", "earliest", "latest"]
 
 PIECE_ROWS = 65_536
 _SMALL_ROWS, _SMALL_BYTES = 8_192, 4 << 20  # smaller pieces are joined: a decoder's cost per call would show
 _MISSING_S = 10.0  # how long a topic may be missing from what brokers say, as when they start
 _PATIENCE_S = 2.0  # how long `plan` waits for the first bytes of records that are known to be there
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaInput:
-    """What to read: `topics` are names, or one regular expression (compiled) that whole names have to match.
-
-    `group`: the consumer group whose committed offsets ``start="committed"`` means. `end` makes the source bounded; it
-    is fixed when the source starts. `on_offset_gone`: what to do when records were deleted before they were read:
-    stop the job (fail), or go on with what is left (earliest), or with what comes from then on (latest).
-    """
-
-    topics: tuple[str, ...] | re.Pattern[str]
-    start: Start = "earliest"
-    end: End | None = None
-    group: str | None = None
-    on_offset_gone: OnOffsetGone = "fail"
-
-    def matches(self, topic: str) -> bool:
-        return bool(self.topics.fullmatch(topic)) if isinstance(self.topics, re.Pattern) else topic in self.topics
-
-    @property
-    def label(self) -> str:
-        return self.topics.pattern if isinstance(self.topics, re.Pattern) else "+".join(self.topics)
 
 
 class KafkaSource:
@@ -306,10 +275,12 @@ class KafkaSource:
         new = [n for topic in sorted(seen.topics) for n in self.layout.add(topic, seen.topics[topic].id,
                                                                          seen.topics[topic].partitions)]  # fmt: skip
         mine = self.layout.of(seen.topics)
-        self._starts = self._start_offsets(mine, set(new) if self._remembered else set())
-        ends = self._end_offsets(mine)
-        for number in mine:
-            fetcher.feeds[number] = Feed(number, *self.layout.places[number], end=ends.get(number))
+        places = {number: self.layout.places[number] for number in mine}
+        bounds = Bounds(self._cluster, self.wanted, self.name, self._limits.request_s)
+        self._starts = bounds.starts(places, set(new) if self._remembered else set(), remembered=self._remembered)
+        ends = bounds.ends(places)
+        for number, place in places.items():
+            fetcher.feeds[number] = Feed(number, *place, end=ends.get(number))
         self._fetcher = fetcher
         self._note_ends(fetcher)
         fetcher.start(seen)
@@ -377,74 +348,6 @@ class KafkaSource:
             f"source {self.name!r}: topic {topic!r} was deleted and made again (its id was {known}, and is {now.id}): "
             "offsets mean other records now. Start the job under another name to read the new topic."
         )
-
-    def _start_offsets(self, numbers: Sequence[int], fresh: set[int]) -> dict[int, int]:
-        """Where each partition starts; those that came after the job began, at their first record."""
-        places = {n: self.layout.places[n] for n in numbers}
-        start = self.wanted.start
-        if isinstance(start, str) and start not in ("earliest", "latest", "committed"):
-            raise PlanError(
-                f"source {self.name!r}: start is 'earliest', 'latest', 'committed', offsets or a time, not {start!r}"
-            )
-        fixed: dict[TopicPartition, int] = {}
-        if start == "committed":
-            fixed = self._committed(list(places.values()))
-        elif isinstance(start, Mapping):
-            fixed = _by_place(start, self.wanted, self.name)
-        at = {"latest": LATEST}.get(start, EARLIEST) if isinstance(start, str) else EARLIEST
-        if isinstance(start, int):
-            at = start // 1_000
-        self._check_fixed(fixed)
-        asked = {p: EARLIEST if n in fresh else at for n, p in places.items() if p not in fixed or n in fresh}
-        found = self._offsets(asked)
-        return {n: found[p] if p in found else fixed[p] for n, p in places.items()}
-
-    def _check_fixed(self, fixed: Mapping[TopicPartition, int]) -> None:
-        """Offsets that were given must not be behind the end; those before the first record are met when fetching."""
-        ends = self._offsets(dict.fromkeys(fixed, LATEST))
-        for (topic, part), at in fixed.items():
-            if not 0 <= at <= ends[topic, part]:
-                raise BrokerError(
-                    f"source {self.name!r}: {topic}[{part}] cannot start at offset {at}: it ends at {ends[topic, part]}"
-                )
-
-    def _committed(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        if self.wanted.group is None:
-            raise PlanError(f"source {self.name!r}: start='committed' needs group=, whose offsets are meant")
-        found = committed(self._cluster, self.wanted.group, places, self._limits.request_s)
-        if not found and not self._remembered:
-            raise BrokerError(
-                f"source {self.name!r}: group {self.wanted.group!r} has committed no offset of these topics; "
-                "is it the right name? start='earliest' begins with the first record"
-            )
-        return found
-
-    def _end_offsets(self, numbers: Sequence[int]) -> dict[int, int]:
-        end = self.wanted.end
-        places = {n: self.layout.places[n] for n in numbers}
-        if end is None:
-            return {}
-        if isinstance(end, str):
-            if end != "latest":
-                raise PlanError(f"source {self.name!r}: end is 'latest', offsets or a time, not {end!r}")
-            found = self._offsets(dict.fromkeys(places.values(), LATEST))
-        elif isinstance(end, Mapping):
-            fixed = _by_place(end, self.wanted, self.name)
-            found = {p: fixed.get(p, 0) for p in places.values()}
-        else:
-            found = self._offsets(dict.fromkeys(places.values(), end // 1_000))
-        return {n: found[p] for n, p in places.items()}
-
-    def _offsets(self, asked: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Offsets at times; a time after the last record is the end."""
-        if not asked:
-            return {}
-        topics = sorted({topic for topic, _ in asked})
-        found = list_offsets(self._cluster, topics, asked, self._limits.request_s)
-        late = {place: LATEST for place, offset in found.items() if offset < 0}
-        if late:
-            found.update(list_offsets(self._cluster, topics, late, self._limits.request_s))
-        return found
 
     # -- while it runs
 
@@ -515,11 +418,3 @@ def _halt(feed: Feed) -> str:
         f"{feed.topic}[{feed.partition}] stands at offset {feed.fetch_offset}: the record batch there was fetched "
         f"twice and is damaged: {reason}. Restore it from a replica, or start at a later offset under another job name"
     )
-
-
-def _by_place(offsets: Any, wanted: KafkaInput, name: str) -> dict[TopicPartition, int]:
-    if all(isinstance(key, str) for key in offsets):
-        return {(topic, part): at for topic, parts in offsets.items() for part, at in parts.items()}
-    if isinstance(wanted.topics, tuple) and len(wanted.topics) == 1:
-        return {(wanted.topics[0], part): at for part, at in offsets.items()}
-    raise PlanError(f"source {name!r}: offsets of several topics are {{topic: {{partition: offset}}}}")

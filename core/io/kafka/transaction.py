@@ -15,26 +15,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
-
-from kafka.protocol.producer import (
-    AddOffsetsToTxnRequest,
-    AddPartitionsToTxnRequest,
-    EndTxnRequest,
-    InitProducerIdRequest,
-    ProduceRequest,
-    TxnOffsetCommitRequest,
-)
 
 from windrow.codec.kafka_encode import EncodedBatch
 from windrow.errors import BrokerError, FencedError
 from windrow.io.kafka import answers
 from windrow.io.kafka.client import Cluster
+from windrow.io.kafka.producer import GroupOffsets, Place, Producer
 from windrow.progress.faults import reach
 
-#: (topic, partition)
-Place = tuple[str, int]
 Records = Mapping[Place, Sequence[EncodedBatch]]
 
 __all__ = ["GroupOffsets", "Place", "Records", "Transactions"]
@@ -45,22 +35,8 @@ _ATTEMPT_S = 30.0  # one try; the transaction's own timeout is longer, so that b
 _MAX_SEQUENCE = 2**31
 #: What a request may carry; brokers take 100 MiB (``socket.request.max.bytes``).
 _MAX_REQUEST_BYTES = 16 << 20
-_ALL_REPLICAS = -1
 #: Answers about the producer's own standing that a fresh producer epoch heals, unless somebody else has taken over.
 _DOUBTS = frozenset({45, 46, 47, 48, 49, 59, 90, 120})
-_NEWEST_OLD = {"produce": 11, "offsets": 4, "end": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class GroupOffsets:
-    """Input positions for a consumer group; member and generation fence one that has lost its partitions (KIP-447)."""
-
-    group: str
-    offsets: Mapping[Place, int]
-    metadata: str = ""
-    generation: int = -1
-    member: str = ""
-    instance: str | None = None
 
 
 class _Doubt(Exception):
@@ -91,20 +67,23 @@ class Transactions:
         self, cluster: Cluster, transactional_id: str, *, timeout_ms: int = 60_000, protocol: int | None = None
     ) -> None:
         self.transactional_id = transactional_id
-        self.newer = False  # KIP-890
         self.attempts = 0  # transactions sent, for metrics and tests
         self._protocol = protocol
         self._cluster = cluster
         self._timeout_ms = timeout_ms
-        self._id = -1
-        self._epoch = -1
+        self._producer = Producer(transactional_id)
         self._sequences: dict[Place, int] = {}
         self._fenced = ""
 
     @property
     def producer(self) -> tuple[int, int]:
         """Producer id and producer epoch."""
-        return self._id, self._epoch
+        return self._producer.id, self._producer.epoch
+
+    @property
+    def newer(self) -> bool:
+        """Whether the protocol is that of KIP-890."""
+        return self._producer.newer
 
     def open(self, timeout_s: float) -> None:
         """Take the transactional id over: whoever had it is fenced, and what it left open is aborted.
@@ -115,7 +94,7 @@ class Transactions:
         version = (
             self._protocol if self._protocol is not None else self._cluster.finalized("transaction.version", timeout_s)
         )
-        self.newer = version >= 2
+        self._producer = replace(self._producer, newer=version >= 2)
         self._initialise(deadline_s, first=True)
 
     def commit(
@@ -176,31 +155,17 @@ class Transactions:
             self._initialise(time.monotonic() + _ATTEMPT_S)
 
     def _add(self, attempt: _Attempt, records: Records, offsets: Sequence[GroupOffsets]) -> None:
-        by_topic = _by_topic(records)
-        kind = AddPartitionsToTxnRequest.AddPartitionsToTxnTopic
-        if by_topic:
+        if records:
             self._coordinated(
                 attempt,
-                lambda: AddPartitionsToTxnRequest(
-                    v3_and_below_transactional_id=self.transactional_id,
-                    v3_and_below_producer_id=self._id,
-                    v3_and_below_producer_epoch=self._epoch,
-                    v3_and_below_topics=[kind(name=name, partitions=parts) for name, parts in by_topic.items()],
-                    max_version=3,
-                ),
+                lambda: self._producer.add_partitions(records),
                 _worst_added,
                 "partitions cannot be added to the transaction",
             )
         for group in offsets:
             self._coordinated(
                 attempt,
-                lambda group=group: AddOffsetsToTxnRequest(  # type: ignore[misc]
-                    transactional_id=self.transactional_id,
-                    producer_id=self._id,
-                    producer_epoch=self._epoch,
-                    group_id=group.group,
-                    max_version=3,
-                ),
+                lambda group=group: self._producer.add_group(group.group),  # type: ignore[misc]
                 lambda answer: answer.error_code,
                 f"group {group.group!r} cannot be added to the transaction",
             )
@@ -274,84 +239,31 @@ class Transactions:
         asked: list[list[Place]] = []
         for node, lists in groups.items():
             for places in lists:
-                requests.append((node, self._produce_request(places, batches, sequences)))
+                requests.append((node, self._producer.produce(places, batches, sequences)))
                 asked.append(places)
         return requests, asked
 
-    def _produce_request(
-        self, places: Sequence[Place], batches: Mapping[Place, EncodedBatch], sequences: Mapping[Place, int]
-    ) -> Any:
-        topic_kind = ProduceRequest.TopicProduceData
-        by_topic: dict[str, list[Any]] = {}
-        for place in places:
-            stamped = batches[place].stamped(self._id, self._epoch, sequences[place], True)
-            part = topic_kind.PartitionProduceData(index=place[1], records=stamped)
-            by_topic.setdefault(place[0], []).append(part)
-        return ProduceRequest(
-            transactional_id=self.transactional_id,
-            acks=_ALL_REPLICAS,
-            timeout_ms=int(_ATTEMPT_S * 1_000),
-            topic_data=[topic_kind(name=name, partition_data=parts) for name, parts in by_topic.items()],
-            min_version=12 if self.newer else 3,
-            max_version=12 if self.newer else _NEWEST_OLD["produce"],
-        )
-
     def _send_offsets(self, attempt: _Attempt, group: GroupOffsets) -> None:
-        kind = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
-        topics = [
-            kind(
-                name=name,
-                partitions=[
-                    kind.TxnOffsetCommitRequestPartition(
-                        partition_index=part,
-                        committed_offset=group.offsets[name, part],
-                        committed_leader_epoch=-1,
-                        committed_metadata=group.metadata,
-                    )
-                    for part in parts
-                ],
-            )
-            for name, parts in _by_topic(group.offsets).items()
-        ]
-
-        def request() -> Any:
-            return TxnOffsetCommitRequest(
-                transactional_id=self.transactional_id,
-                group_id=group.group,
-                producer_id=self._id,
-                producer_epoch=self._epoch,
-                generation_id=group.generation,
-                member_id=group.member,
-                group_instance_id=group.instance,
-                topics=topics,
-                min_version=5 if self.newer else 3,
-                max_version=5 if self.newer else _NEWEST_OLD["offsets"],
-            )
-
-        def worst(answer: Any) -> int:
-            return _worst(part.error_code for topic in answer.topics for part in topic.partitions)
-
-        what = f"positions of group {group.group!r} cannot be committed"
-        self._coordinated(attempt, request, worst, what, kind="group", key=group.group)
+        self._coordinated(
+            attempt,
+            lambda: self._producer.commit_offsets(group),
+            lambda answer: _worst(part.error_code for topic in answer.topics for part in topic.partitions),
+            f"positions of group {group.group!r} cannot be committed",
+            kind="group",
+            key=group.group,
+        )
 
     def _end(self, attempt: _Attempt) -> None:
-        def request() -> Any:
-            return EndTxnRequest(
-                transactional_id=self.transactional_id,
-                producer_id=self._id,
-                producer_epoch=self._epoch,
-                committed=True,
-                min_version=5 if self.newer else 1,
-                max_version=5 if self.newer else _NEWEST_OLD["end"],
-            )
-
         answer = self._coordinated(
-            attempt, request, lambda answer: answer.error_code, "the transaction cannot be committed"
+            attempt,
+            lambda: self._producer.end(committed=True),
+            lambda answer: answer.error_code,
+            "the transaction cannot be committed",
         )
         if self.newer:
-            if answer.producer_id < 0 or (answer.producer_id, answer.producer_epoch) == (self._id, self._epoch):
+            if answer.producer_id < 0 or (answer.producer_id, answer.producer_epoch) == self.producer:
                 raise _Doubt("the coordinator did not raise the producer epoch")
-            self._id, self._epoch = answer.producer_id, answer.producer_epoch
+            self._given(answer)
 
     # -- the coordinator
 
@@ -427,14 +339,7 @@ class Transactions:
         refresh, pause_s = False, _PAUSE_S
         while time.monotonic() < deadline_s:
             left_s = max(deadline_s - time.monotonic(), 0.01)
-            request = EndTxnRequest(
-                transactional_id=self.transactional_id,
-                producer_id=self._id,
-                producer_epoch=self._epoch,
-                committed=False,
-                min_version=1,
-                max_version=_NEWEST_OLD["end"],
-            )
+            request = self._producer.end(committed=False)
             try:
                 node = self._cluster.coordinator("transaction", self.transactional_id, left_s, refresh=refresh)
                 code = self._cluster.request(node, request, min(left_s, 10.0)).error_code
@@ -452,14 +357,7 @@ class Transactions:
         trouble, refresh, pause_s = "", True, _PAUSE_S
         while time.monotonic() < deadline_s:
             left_s = max(deadline_s - time.monotonic(), 0.01)
-            request = InitProducerIdRequest(
-                transactional_id=self.transactional_id,
-                transaction_timeout_ms=self._timeout_ms,
-                producer_id=-1 if first else self._id,
-                producer_epoch=-1 if first else self._epoch,
-                min_version=3,
-                max_version=5,
-            )
+            request = self._producer.initialise(self._timeout_ms, first=first)
             try:
                 node = self._cluster.coordinator("transaction", self.transactional_id, left_s, refresh=refresh)
                 answer = self._cluster.request(node, request, min(left_s, 10.0))
@@ -469,7 +367,7 @@ class Transactions:
                 trouble, refresh = str(error), True
             else:
                 if not answer.error_code:
-                    self._id, self._epoch = answer.producer_id, answer.producer_epoch
+                    self._given(answer)
                     self._sequences.clear()
                     return
                 if answer.error_code not in answers.RETRIABLE:
@@ -487,8 +385,11 @@ class Transactions:
             what = f"{what} (older brokers also say so when they gave up a transaction open for {self._timeout_ms} ms)"
         raise answers.error(code, what, self.transactional_id)
 
+    def _given(self, answer: Any) -> None:
+        self._producer = replace(self._producer, id=answer.producer_id, epoch=answer.producer_epoch)
+
     def _check(self) -> None:
-        if self._id < 0:
+        if self._producer.id < 0:
             raise BrokerError(f"{self._named} is not open")
         if self._fenced:
             raise FencedError(f"{self._named} cannot go on: {self._fenced}")
@@ -496,13 +397,6 @@ class Transactions:
     @property
     def _named(self) -> str:
         return f"transactional id {self.transactional_id!r}"
-
-
-def _by_topic(places: Mapping[Place, Any]) -> dict[str, list[int]]:
-    grouped: dict[str, list[int]] = {}
-    for topic, part in places:
-        grouped.setdefault(topic, []).append(part)
-    return grouped
 
 
 def _worst_added(answer: Any) -> int:
