@@ -17,6 +17,7 @@ from windrow.progress.ledger import TopicWrite
 __all__ = [
     "HEADERS",
     "REJECTED",
+    "EarlySink",
     "Fetched",
     "Guarantee",
     "OnError",
@@ -125,6 +126,13 @@ class Stopping(Protocol):
 
     def stopped(self) -> Mapping[int, str]:
         """The partitions that cannot go on, and for each a sentence that says where it stands and why."""
+
+
+@runtime_checkable
+class EarlySink(Protocol):
+    """A sink that may show an epoch before the ledger has committed it."""
+
+    early: bool  # True when it does: an epoch that is done again must then give it the same rows
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ from windrow.batch import ORIGIN, origin_of
 from windrow.clock import Clock, SystemClock
 from windrow.config import Limits
 from windrow.errors import InvariantError
-from windrow.io.base import Fetched, Sink, TimedSink, TopicWrite
+from windrow.io.base import EarlySink, Fetched, Sink, TimedSink, TopicWrite
 from windrow.operators.base import TakesPieces
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
@@ -427,7 +427,7 @@ class Engine:
 
 def _redone(sink: Sink) -> bool:
     """Whether the sink shows an epoch before the ledger has committed it: a redo must then give it the same rows."""
-    return sink.guarantee != "exactly-once" or bool(getattr(sink, "redoes_same", False))
+    return sink.guarantee != "exactly-once" or (isinstance(sink, EarlySink) and sink.early)
 
 
 def _with_origin(piece: Fetched, source: int, partition: int) -> pa.RecordBatch:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import Int32s, Int64s, UInt64s, take, validity
-from windrow.errors import PlanError
+from windrow.batch import Int32s, Int64s, take
 from windrow.kernels import hashing
-from windrow.state.words import bytes_of, kind_of, pair, words
+from windrow.state.rowhash import key_hashes
 
 
 def split(batch: pa.RecordBatch, keys: tuple[str, ...], shards: int) -> list[pa.RecordBatch | None]:
@@ -51,29 +50,3 @@ def shard_numbers(keys: Sequence[pa.Array], shards: int) -> tuple[Int32s, Int64s
     counts = np.empty(4 * shards, np.int64)
     hashing.shard_numbers(hashes, shards, numbers, counts)
     return numbers, counts[:shards]
-
-
-def key_hashes(keys: Sequence[pa.Array]) -> UInt64s:
-    """One hash a row over all key columns, the same in every process, on every machine, in every version."""
-    combined = _hashes(keys[0])
-    for column in keys[1:]:
-        hashing.combine_hashes(_hashes(column), combined)
-    return combined
-
-
-def _hashes(column: pa.Array) -> UInt64s:
-    hashes = np.empty(len(column), np.uint64)
-    valid = validity(column)
-    match kind_of(column.type):
-        case "word":
-            hashing.hash_int64(words(column), valid, hashes)
-        case "bytes":
-            hashing.hash_bytes(*bytes_of(column), valid, hashes)
-        case "pair":
-            upper = np.empty(len(column), np.uint64)
-            for part, out in zip(pair(column), (hashes, upper), strict=True):
-                hashing.hash_int64(part, valid, out)
-            hashing.combine_hashes(upper, hashes)
-        case None:
-            raise PlanError(f"rows cannot be exchanged by a key of type {column.type}")
-    return hashes

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.state.test_keys import key_columns, rows_of
 from windrow.errors import PlanError
-from windrow.runtime.exchange import key_hashes, split
+from windrow.runtime.exchange import split
+from windrow.state.rowhash import key_hashes
 from windrow.state.words import kind_of
 
 

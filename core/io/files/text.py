@@ -6,17 +6,19 @@ for newlines only, in a window that stays in the processor's cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from windrow.batch import Bytes, Int64s
+from windrow.codec.base import Decoder, DecoderFactory
 from windrow.datatypes import Schema
 from windrow.errors import LogError, RecordError
-from windrow.io.base import HEADERS, REJECTED, Fetched, OnError
+from windrow.io.base import Fetched, OnError
 from windrow.io.files.paths import File, Paths, default_name, find_files
+from windrow.io.rejected import record_error, rejected_records
 from windrow.kernels.text_lines import record_ends
 
 #: Bytes of one piece that `read` decodes (tens of thousands of records of a few hundred bytes).
@@ -26,37 +28,6 @@ MAX_RECORD_BYTES = 64 << 20
 
 WINDOW_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_PREVIEW_BYTES = 120
-
-
-class Rejected(Protocol):
-    """Rows that were not decoded, each with field (None: the record) and reason."""
-
-    @property
-    def rows(self) -> Int64s: ...
-    @property
-    def fields(self) -> Sequence[str | None]: ...
-    @property
-    def reasons(self) -> Sequence[str]: ...
-
-
-class Decoded(Protocol):
-    """The rows that could be decoded, and the others."""
-
-    @property
-    def data(self) -> pa.RecordBatch: ...
-    @property
-    def rejected(self) -> Rejected: ...
-
-
-class Decoder(Protocol):
-    """JSON documents to columns; used by several threads at once."""
-
-    def decode(self, documents: pa.Array) -> Decoded: ...
-
-
-#: Columns that are needed -> a decoder of (at least) them.
-DecoderFactory = Callable[[tuple[str, ...]], Any]
 
 
 class TextSource:
@@ -214,39 +185,14 @@ class JsonSource(TextSource):
         bad = decoded.rejected
         positions, rejected = starts + at, None
         if len(bad.rows):
-            rejected = self._rejected(partition, lines, positions, bad)
+            values = [value.rstrip(b"\r\n") for value in lines.take(pa.array(bad.rows)).to_pylist()]
+            path = str(self._files[partition].path)
+            rejected = rejected_records(path, partition, positions[bad.rows], pa.array(values, pa.binary()), bad)
             if self._on_error == "fail":
-                raise self._error(rejected)
+                raise record_error(rejected, self.name, "{topic}, byte {offset}")
             positions = np.delete(positions, bad.rows)
         data = select_columns(decoded.data, columns, positions.size)
         return Fetched(data, at, buffer.size, pa.array(positions), rejected)
-
-    def _rejected(self, partition: int, lines: pa.Array, positions: Int64s, bad: Rejected) -> pa.RecordBatch:
-        count = len(bad.rows)
-        values = [value.rstrip(b"\r\n") for value in lines.take(pa.array(bad.rows)).to_pylist()]
-        arrays = [
-            pa.array([str(self._files[partition].path)] * count, pa.string()),
-            pa.array(np.full(count, partition, np.int64)),
-            pa.array(positions[bad.rows]),
-            pa.nulls(count, pa.timestamp("us", "UTC")),
-            pa.nulls(count, pa.binary()),
-            pa.array(values, pa.binary()),
-            pa.nulls(count, HEADERS),
-            pa.array(bad.fields, pa.string()),
-            pa.array(bad.reasons, pa.string()),
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=REJECTED)
-
-    def _error(self, rejected: pa.RecordBatch) -> RecordError:
-        first = rejected.slice(0, 1).to_pylist()[0]
-        field = f", field {first['field']!r}" if first["field"] else ""
-        value: bytes = first["value"]
-        more = "..." if len(value) > _PREVIEW_BYTES else ""
-        return RecordError(
-            f"source {self.name!r}: {first['topic']}, byte {first['offset']}{field}: {first['reason']}; "
-            f"the record begins {repr(value[:_PREVIEW_BYTES])[1:]}{more}. "
-            "on_error='skip' leaves such records out, 'dead_letter' keeps them."
-        )
 
 
 def as_bytes(buffer: pa.Buffer) -> Bytes:

@@ -15,10 +15,9 @@ from windrow.batch import Int64s
 from windrow.codec.base import Rejected
 from windrow.codec.kafka_records import Rows
 from windrow.datatypes import Field, Schema
-from windrow.errors import PlanError, RecordError
-from windrow.io.base import HEADERS, REJECTED
-
-_PREVIEW_BYTES = 120
+from windrow.errors import PlanError
+from windrow.io.base import HEADERS
+from windrow.io.rejected import rejected_records
 
 #: What belongs to a record besides what its value is decoded to.
 RECORD_FIELDS: Mapping[str, pa.DataType] = {
@@ -145,33 +144,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 def rejected(rows: Rows, bad: Rejected, where: Origin) -> pa.RecordBatch:
     """The rejected rows whole, with the reasons, as `REJECTED`."""
-    count = len(bad)
     of = chosen(rows, bad.rows)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.repeat(where.topic, count),
-            pa.array(np.full(count, where.partition, np.int64)),
-            pa.array(of.offsets),
-            of.times(),
-            of.keys(),
-            of.values(),
-            of.headers(),
-            pa.array(bad.fields, pa.string()),
-            pa.array(bad.reasons, pa.string()),
-        ],
-        schema=REJECTED,
-    )
-
-
-def record_error(found: pa.RecordBatch, source: str) -> RecordError:
-    """Of the first rejected record: where it is, what is wrong, how it begins, what can be done."""
-    first = found.slice(0, 1).to_pylist()[0]
-    field = f", field {first['field']!r}" if first["field"] else ""
-    value = first["value"]
-    shown = "null" if value is None else repr(value[:_PREVIEW_BYTES])[1:]
-    more = "..." if value is not None and len(value) > _PREVIEW_BYTES else ""
-    return RecordError(
-        f"source {source!r}: {first['topic']}[{first['partition']}] offset {first['offset']}{field}: "
-        f"{first['reason']}; the record begins {shown}{more}. on_error='skip' leaves such records out, 'dead_letter' "
-        "keeps them."
-    )
+    return rejected_records(
+        where.topic, where.partition, of.offsets, of.values(), bad,
+        times=of.times(), keys=of.keys(), headers=of.headers(),
+    )  # fmt: skip

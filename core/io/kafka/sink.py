@@ -49,7 +49,7 @@ class KafkaSink:
         name: str | None = None,
     ) -> None:
         self.name = name or topic
-        self.redoes_same = not in_ledger
+        self.early = not in_ledger
         self._topic = topic
         self._encoding = encoding
         self._compression = compression

@@ -22,6 +22,7 @@ from windrow.io.kafka.catalog import EARLIEST, LATEST, Catalog, Requests, catalo
 from windrow.io.kafka.client import Cluster, release, shared
 from windrow.io.kafka.fetcher import Fetcher, FetchLimits
 from windrow.io.kafka.layout import Layout, TopicPartition
+from windrow.io.rejected import record_error
 
 PIECE_ROWS = 65_536
 _SMALL_ROWS, _SMALL_BYTES = 8_192, 4 << 20  # smaller pieces are joined: a decoder's cost per call would show
@@ -252,7 +253,7 @@ class KafkaSource:
         if len(bad):
             rejected = events.rejected(rows, decoded.rejected, where)
             if self._on_error == "fail":
-                raise events.record_error(rejected, self.name)
+                raise record_error(rejected, self.name)
             good = np.ones(len(rows), bool)
             good[bad] = False
             rows = events.chosen(rows, good)

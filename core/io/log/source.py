@@ -13,20 +13,19 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.arrow_types import from_arrow_schema
-from windrow.codec.base import Decoder, DecoderFactory, Rejected
+from windrow.codec.base import Decoder, DecoderFactory
 from windrow.datatypes import INT64, Field, Schema
-from windrow.errors import PlanError, RecordError
-from windrow.io.base import HEADERS, REJECTED, Fetched, OnError
-from windrow.io.log.index import TopicInfo
+from windrow.errors import PlanError
+from windrow.io.base import Fetched, OnError
 from windrow.io.log.log import Log
 from windrow.io.log.sharing import shared
+from windrow.io.rejected import record_error, rejected_records
 
 #: "earliest", "latest", partition -> offset, or the first event at a time (an int: microseconds)
 Start = Literal["earliest", "latest"] | Mapping[int, int] | datetime | int
 
 PIECE_ROWS = 65_536
 _SMALL_ROWS = 8_192  # chunks below this are joined: a decoder's cost per call would show
-_PREVIEW_BYTES = 120
 
 
 _RECORD_FIELDS = {
@@ -204,9 +203,13 @@ class LogSource:
         if not len(bad):
             data = _assembled(batch.num_rows, columns, need, decoded.data, batch, partition, offsets)
             return Fetched(data, first_offset, input_bytes)
-        rejected = _rejected(self._topic, partition, first_offset, batch, decoded.rejected)
+        places = pa.array(bad)
+        rejected = rejected_records(
+            self._topic.name, partition, bad + first_offset, batch.column("value").take(places), decoded.rejected,
+            times=batch.column("timestamp").take(places), keys=batch.column("key").take(places),
+        )  # fmt: skip
         if self._on_error == "fail":
-            raise _record_error(rejected, self.name)
+            raise record_error(rejected, self.name)
         good = np.ones(batch.num_rows, bool)
         good[bad] = False
         keep = pa.array(good)
@@ -249,37 +252,3 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 def _record_field(what: str, column: str) -> Field:
     field = _RECORD_FIELDS.get(what)
     return Field(column, from_arrow_schema(pa.schema([field])).fields[0].type if field is not None else INT64)
-
-
-def _rejected(
-    topic: TopicInfo, partition: int, first_offset: int, batch: pa.RecordBatch, bad: Rejected
-) -> pa.RecordBatch:
-    rows = pa.array(bad.rows)
-    count = len(bad)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array([topic.name] * count, pa.string()),
-            pa.array(np.full(count, partition, np.int64)),
-            pa.array(bad.rows + first_offset),
-            batch.column("timestamp").take(rows),
-            batch.column("key").take(rows),
-            batch.column("value").take(rows),
-            pa.nulls(count, HEADERS),
-            pa.array(bad.fields, pa.string()),
-            pa.array(bad.reasons, pa.string()),
-        ],
-        schema=REJECTED,
-    )
-
-
-def _record_error(rejected: pa.RecordBatch, source: str) -> RecordError:
-    first = rejected.slice(0, 1).to_pylist()[0]
-    field = f", field {first['field']!r}" if first["field"] else ""
-    value = first["value"]
-    shown = "null" if value is None else repr(value[:_PREVIEW_BYTES])[1:]
-    more = "..." if value is not None and len(value) > _PREVIEW_BYTES else ""
-    return RecordError(
-        f"source {source!r}: {first['topic']}[{first['partition']}] offset {first['offset']}{field}: "
-        f"{first['reason']}; "
-        f"the record begins {shown}{more}. on_error='skip' leaves such records out, 'dead_letter' keeps them."
-    )
