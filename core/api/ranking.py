@@ -1,24 +1,26 @@
-"""top_k of Tables, of windows of a stream, with ties that come all or none; unique rows without their like."""
+"""top_k and unique: from names and expressions to what the plan can hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import polars as pl
 
 from windrow import expressions
 from windrow.api.stream import Aggregated, Stream, Table
+from windrow.batch import TIME
 from windrow.datatypes import INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
 from windrow.plan.nodes_rank import RankNode
-from windrow.plan.rank import Order, Rank
-from windrow.plan.topk import Ties
+from windrow.plan.rank import Order, Rank, Ties
 from windrow.plan.window import Window
 from windrow.state.order import check_order
 
+Names = str | Sequence[str]
 _BOUNDS = ("window_start", "window_end")
 
 
@@ -36,27 +38,49 @@ class Ranked(Stream):
 def top_k(
     stream: Stream,
     n: int,
-    by: Sequence[str | pl.Expr],
-    per: tuple[str, ...],
-    descending: Sequence[bool],
+    by: str | pl.Expr | Sequence[str | pl.Expr],
+    per: Names,
+    descending: bool | Sequence[bool],
     ties: Ties,
     rank: str | None,
     window: Window | None,
 ) -> Stream:
-    """`Stream.top_k` of what `topk.top_k` has checked."""
-    order, arguments = _order(stream, by, descending)
-    wanted = Rank("top_k", per, (), order, n, ties, (), rank)
+    """See `Stream.top_k`."""
+    wished = (by,) if isinstance(by, (str, pl.Expr)) else tuple(by)
+    down = (descending,) * len(wished) if isinstance(descending, bool) else tuple(descending)
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise PlanError(f"top_k: n must be a number of rows of 1 or more, got {n!r}")
+    if not wished or len(down) != len(wished):
+        raise PlanError(f"top_k: by needs columns, and descending as many values: {list(wished)}, {list(down)}")
+    if ties not in ("row_number", "rank", "dense_rank"):
+        raise PlanError(f"top_k: ties must be 'row_number', 'rank' or 'dense_rank', got {ties!r}")
+    if rank is not None and rank in stream.schema:
+        raise PlanError(f"top_k: there is a column {rank!r} already; give the rank another name")
+    stream._require("top_k", (*(one for one in wished if isinstance(one, str)), *_names(per)))
+    order, arguments = _order(stream, wished, down)
+    wanted = Rank("top_k", _names(per), (), order, n, ties, (), rank)
     if window is not None:
         return _in_window(stream, window, wanted, arguments)
-    if isinstance(stream, Aggregated) and stream._node.timed and not stream._node.updating:
-        wanted = replace(wanted, per=tuple(dict.fromkeys((*_BOUNDS, *per))), closed=True)
+    if isinstance(stream, Aggregated) and stream._node.timed:
+        bounds = (name for name in _BOUNDS if name in stream.schema)
+        wanted = replace(wanted, per=tuple(dict.fromkeys((*bounds, *wanted.per))), closed=True)
     return _made(stream, wanted, arguments)
 
 
-def alone(stream: Stream, per: tuple[str, ...]) -> Table:
-    """The rows that have no other one with equal `per`."""
-    made = _made(stream, Rank("unique", per, (), (), 1, "row_number", (), alone=True), ())
-    assert isinstance(made, Table)
+def unique(stream: Stream, subset: Names | None, keep: Literal["first", "last", "none"]) -> Table:
+    """See `Stream.unique`."""
+    if keep not in ("first", "last", "none"):
+        raise PlanError(f"unique: keep must be 'first', 'last' or 'none', got {keep!r}")
+    per = tuple(stream.columns) if subset is None else _names(subset)
+    stream._require("unique", per)
+    if stream._node.updating and keep != "none":
+        raise PlanError(
+            "unique: not on a Table, whose rows have no first and last; say which one with top_k(1, by=..., per=...)"
+        )
+    last = keep == "last"
+    order = (Order(TIME, INT64, last),) if stream._node.timed and keep != "none" else ()
+    made = _made(stream, Rank("unique", per, (), order, 1, "row_number", (), latest=last, alone=keep == "none"), ())
+    assert isinstance(made, Table)  # only windows close
     return made
 
 
@@ -127,3 +151,7 @@ def _order(
 def _arrives(node: nodes.Node) -> bool:
     """Whether rows still know in what order they came from their source."""
     return not any(isinstance(above, (nodes.Stateful, nodes.MapBatches, nodes.Late)) for above in nodes.walk((node,)))
+
+
+def _names(value: Names) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

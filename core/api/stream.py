@@ -15,7 +15,6 @@ from windrow.api.schema import SchemaLike, as_schema
 from windrow.datatypes import DATE, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
-from windrow.plan.topk import Ties
 from windrow.units import Duration, duration_us
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from windrow.codec.kafka_compression import Compression
     from windrow.io.log.log import Log
     from windrow.plan.join import How, Strategy
+    from windrow.plan.rank import Ties
     from windrow.plan.window import Window
 
 T = TypeVar("T")
@@ -233,9 +233,9 @@ class Stream:
         is a stream: each window is ranked once, when it closes; so are, with `window` (tumbling or hopping), the rows
         of any stream with event time, with columns ``window_start`` and ``window_end``.
         """
-        from windrow.api import topk
+        from windrow.api import ranking
 
-        return topk.top_k(self, n, by, per, descending, ties, rank, window)
+        return ranking.top_k(self, n, by, per, descending, ties, rank, window)
 
     def unique(
         self, subset: str | Sequence[str] | None = None, *, keep: Literal["first", "last", "none"] = "first"
@@ -246,9 +246,9 @@ class Stream:
         ``none`` only rows that have no other with these values, which may go away. The state is as large as there are
         combinations.
         """
-        from windrow.api import topk
+        from windrow.api import ranking
 
-        return topk.unique(self, subset, keep)
+        return ranking.unique(self, subset, keep)
 
     drop_duplicates = unique
 

@@ -10,25 +10,21 @@ from windrow.operators.over import OverOperator
 from windrow.operators.rank import RankOperator
 from windrow.operators.session_aggregate import SessionAggregate
 from windrow.operators.table_aggregate import TableAggregate
-from windrow.operators.topk import TopKOperator
 from windrow.operators.window_aggregate import WindowAggregate
 from windrow.plan.join import Join
 from windrow.plan.over import Over
 from windrow.plan.rank import Rank
-from windrow.plan.topk import TopK
 from windrow.plan.window import Aggregation
 from windrow.state.build import make_accumulators
 
 
-def build_operator(spec: Aggregation | Join | Over | Rank | TopK, context: OperatorContext) -> StatefulOperator:
+def build_operator(spec: Aggregation | Join | Over | Rank, context: OperatorContext) -> StatefulOperator:
     """The operator that computes `spec`; raises `PlanError` for what no operator can do."""
     match spec:
         case Aggregation():
             return _aggregate(spec, context)
         case Over():
             return OverOperator(spec, context)
-        case TopK():
-            return TopKOperator(spec, context)
         case Join():
             return JoinOperator(spec, context)
         case Rank():

@@ -12,7 +12,9 @@ from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.operators.lateness import Closed, limits, times_of
 from windrow.plan.rank import Rank
 from windrow.plan.window import Window
-from windrow.state.rank import RankState
+from windrow.state.rank_runs import RunRanking
+from windrow.state.rank_slots import SlotRanking
+from windrow.state.rank_waiting import WaitingRanking
 from windrow.state.words import check_key_types
 
 _TIMESTAMP = pa.timestamp("us", "UTC")
@@ -46,7 +48,13 @@ class RankOperator:
         return Prepared(batch.select(names), late)
 
     def shard(self, number: int) -> ShardState:
-        return RankState(self._rank, self._held, self._context.columns, self._context.retract)
+        match self._rank.kept:
+            case "slots":
+                return SlotRanking(self._rank, self._held, self._context.columns, self._context.retract)
+            case "waiting":
+                return WaitingRanking(self._rank, self._held, self._context.columns)
+            case "runs":
+                return RunRanking(self._rank, self._held, self._context.columns, self._context.retract)
 
     def _windowed(self, batch: pa.RecordBatch, window: Window) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
         """A row for each of its windows that is not closed, with the window's last microsecond as its time; and the
@@ -80,7 +88,7 @@ def _held(rank: Rank, columns: tuple[str, ...]) -> pa.Schema:
     """What is kept of a row: what comes out, what tells groups and rows apart, and what it is ordered by."""
     kinds = {name: to_arrow_type(type_) for name, type_ in rank.columns}
     wanted = {*rank.per, *(name for name in columns if name != rank.rank)}
-    if not rank.arrival:
+    if rank.hashed:
         wanted |= set(kinds)
     if rank.window is not None:
         kinds |= {"window_start": _TIMESTAMP, "window_end": _TIMESTAMP}

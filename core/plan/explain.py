@@ -115,7 +115,7 @@ def _rank(node: RankNode) -> str:
     text = str(rank)
     for name, expression in node.arguments:
         text = text.replace(name, str(expression))
-    return f"rank {text} {'final' if rank.closed else 'as changes'} ({kept})"
+    return f"rank {text} {'final' if rank.closed else 'as changes'} in {rank.kept} ({kept})"
 
 
 def _call(aggregate: Aggregate, arguments: dict[str, str]) -> str:

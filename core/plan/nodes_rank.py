@@ -48,7 +48,7 @@ class RankNode(Stateful):
     def reads(self, side: int, output: tuple[str, ...]) -> set[str]:
         computed = dict(self.arguments)
         wanted = {*output, *self.rank.per, *(order.column for order in self.rank.order)}
-        if not self.rank.arrival:  # rows are told apart by all they have
+        if self.rank.hashed:  # rows are told apart by all they have
             wanted |= set(self.input.schema.names)
         reads = {name for name in wanted if name in self.input.schema.names}
         for expression in computed.values():
@@ -60,4 +60,5 @@ class RankNode(Stateful):
         held = ", ".join(f"{name}: {kinds[name]}" for name in sorted(self.reads(0, output)) if name in kinds)
         arguments = "; ".join(f"{name}={described(expression)}" for name, expression in self.arguments)
         weighted = " changes" if self.rank.weighted else ""
-        return f"{self.rank} {'closed' if self.rank.closed else 'current'} [{held}] [{arguments}]{weighted}"
+        given = "closed" if self.rank.closed else "current"
+        return f"{self.rank} {given} {self.rank.kept} [{held}] [{arguments}]{weighted}"

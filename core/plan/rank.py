@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from windrow.datatypes import DataType
-from windrow.plan.topk import Ties
 from windrow.plan.window import Window
+
+#: row_number counts rows, so that no two have the same rank; with the others rows that are equal in what they are
+#: ordered by have one rank, and are among the first all or none
+Ties = Literal["row_number", "rank", "dense_rank"]
+#: How a ranking is kept. ``slots``: n places a group, for rows that nothing takes back. ``waiting``: rows of windows
+#: wait for their window's end and are ranked then. ``runs``: a sorted run a group, for everything else.
+Kept = Literal["slots", "waiting", "runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +33,11 @@ class Rank:
     """The rows of each group (equal `per`) whose rank is at most `n`.
 
     Rows that `order` does not tell apart are in the order of arrival when `arrival` is set (`latest`: the newest
-    first), else in that of a hash of all their columns. With `window`, groups are also told apart by the window that a
-    row's time lies in. `closed`: a group comes once, when the watermark has passed its rows' time; otherwise the result
-    is a Table, of which `key` identifies a row. `alone`: only groups that have no other row. `rank` is the name of the
-    column that the rank goes to; `columns` are those of the input.
+    first), else as they come to the state, or where rows are taken back in that of a hash of all their columns. With
+    `window`, groups are also told apart by the window that a row's time lies in. `closed`: a group comes once, when the
+    watermark has passed its rows' time; otherwise the result is a Table, of which `key` identifies a row. `alone`: only
+    groups that have no other row. `rank` is the name of the column that the rank goes to; `columns` are those of the
+    input.
     """
 
     name: str
@@ -47,6 +55,20 @@ class Rank:
     window: Window | None = None
     alone: bool = False
     key: tuple[str, ...] | None = None
+
+    @property
+    def kept(self) -> Kept:
+        """How it is kept: the fastest way that can do it (`kernels_topk` measures slots; runs sort in numpy)."""
+        if self.weighted or self.alone or self.window is not None:
+            return "runs"
+        if self.closed:
+            return "waiting"
+        return "slots" if self.ties == "row_number" else "runs"
+
+    @property
+    def hashed(self) -> bool:
+        """Whether rows that are equal in what they are ordered by are told apart by all their columns."""
+        return self.kept == "runs" and not self.arrival
 
     @property
     def stable(self) -> bool:

@@ -63,14 +63,15 @@ def test_rankings_say_what_they_keep(bid_stream):
     alone = timed.unique(["bidder", "auction"], keep="none")
 
     assert explain((hot._node, first._node, alone._node)).splitlines()[0] == (
-        'rank first 1 per [window_start, window_end] by [[(col("n")) + (dyn int: 0)] descending] rank final '
+        'rank first 1 per [window_start, window_end] by [[(col("n")) + (dyn int: 0)] descending] rank final in waiting '
         "(state bounded by the watermark)"
     )
     assert explain((first._node,)).splitlines() == [
         'rank first 10 per [auction] by [[(col("price")) * (dyn int: 2)] descending, arrival] row_number as changes '
-        "(state unbounded: 10 rows a group)",
+        "in slots (state unbounded: 10 rows a group)",
         "  read 0 rows in memory (bounded) columns [auction, bidder, price, channel, date_time]",
     ]
     assert explain((alone._node,)).splitlines()[0] == (
-        "rank only rows per [bidder, auction] by [arrival] row_number as changes (state unbounded: 2 rows a group)"
+        "rank only rows per [bidder, auction] by [arrival] row_number as changes "
+        "in runs (state unbounded: 2 rows a group)"
     )

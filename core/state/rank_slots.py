@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from windrow.arrow_types import to_arrow_type
 from windrow.batch import ORIGIN, WEIGHT, Bytes, Int32s, Int64s, Tables, view
 from windrow.errors import StateError
 from windrow.kernels.topk import rank_rows
-from windrow.plan.topk import TopK
+from windrow.plan.rank import Rank
 from windrow.state.keyed import table_of
 from windrow.state.keys import KeyTable
 from windrow.state.order import sortable
@@ -31,23 +30,20 @@ _META = pa.schema(
 )  # fmt: skip
 
 
-class TopKState:
-    """One shard. `columns` are kept, `output` of them (and the rank) given; `retract` as for an operator."""
+class SlotRanking:
+    """One shard. Of the columns in `held` those in `output` (and the rank) are given; `retract` as for an operator."""
 
-    def __init__(self, top: TopK, columns: Sequence[str], output: Sequence[str], retract: bool) -> None:
-        self._top = top
-        self._columns = list(columns)
+    def __init__(self, rank: Rank, held: pa.Schema, output: Sequence[str], retract: bool) -> None:
+        self._rank = rank
         self._output = list(output)
         self._retract = retract
-        kinds = dict(top.columns)
-        self._schema = pa.schema([(name, to_arrow_type(kinds[name])) for name in columns])
-        self._width = len(top.by) + 1  # what they are ordered by, then arrival
+        self._schema = pa.schema([field for field in held if field.name in (*rank.per, *output)])
+        self._width = len(rank.order) + 1  # what they are ordered by, then arrival
         self._pieces: list[pa.RecordBatch] = []
         self._clear()
 
     def _clear(self) -> None:
-        kinds = dict(self._top.columns)
-        self._keys = KeyTable([kinds[name] for name in self._top.per]) if self._top.per else None
+        self._keys = KeyTable(self._rank.per_types) if self._rank.per else None
         self._store = RowStore(self._schema)
         self._counts: Int32s = np.zeros(0, np.int32)
         self._slot_keys: Int64s = np.empty(0, np.int64)
@@ -69,20 +65,20 @@ class TopKState:
         pieces, self._pieces = self._pieces, []
         emitted: list[pa.RecordBatch] = []
         for piece in pieces if len({piece.schema for piece in pieces}) > 1 else _joined(pieces):
-            emitted += self._rank(piece)
+            emitted += self._placed(piece)
         return emitted
 
     # -- ranking -------------------------------------------------------------------------------------------------
 
-    def _rank(self, data: pa.RecordBatch) -> list[pa.RecordBatch]:
-        size = self._top.n
-        groups = self._groups([data.column(name) for name in self._top.per], data.num_rows)
+    def _placed(self, data: pa.RecordBatch) -> list[pa.RecordBatch]:
+        size = self._rank.n
+        groups = self._groups([data.column(name) for name in self._rank.per], data.num_rows)
         first = self._store.end
         touched: Bytes = np.zeros(self._group_count, np.uint8)
         most = min(data.num_rows, self._group_count)
         listed: Int32s = np.empty(most, np.int32)
         before: Int64s = np.empty(most * size, np.int64)
-        keys = sort_keys(self._top, data, self._seen)
+        keys = sort_keys(self._rank, data, self._seen)
         self._seen += data.num_rows
         found = rank_rows(
             groups, keys, self._width, first, size,
@@ -98,19 +94,19 @@ class TopKState:
 
     def _settle(self, chosen: Int32s, data: pa.RecordBatch, first: int) -> Int64s:
         """Store the rows of the batch that have a place, and give the slots of the groups with their final numbers."""
-        slots = (chosen.astype(np.int64) * self._top.n)[:, None] + np.arange(self._top.n)
-        filled = np.arange(self._top.n) < self._counts[chosen][:, None]
+        slots = (chosen.astype(np.int64) * self._rank.n)[:, None] + np.arange(self._rank.n)
+        filled = np.arange(self._rank.n) < self._counts[chosen][:, None]
         rows = np.where(filled, self._slot_rows[slots], -1)
         fresh = rows >= first
         kept = np.sort(rows[fresh])
-        self._store.append(data.select(self._columns).take(pa.array(kept - first)))
+        self._store.append(data.select(self._schema.names).take(pa.array(kept - first)))
         rows[fresh] = first + np.searchsorted(kept, rows[fresh])
         self._slot_rows[slots] = rows
         return rows
 
     def _differences(self, old: Int64s, new: Int64s) -> list[pa.RecordBatch]:
         """Rows taken back, then rows added, of slots before and after."""
-        if self._top.rank is not None or self._top.n == 1:
+        if self._rank.rank is not None or self._rank.n == 1:
             differs = old != new
             gone, come = differs & (old >= 0), differs & (new >= 0)
             if not self._retract:
@@ -126,10 +122,10 @@ class TopKState:
         rows = slots[chosen]
         if len(rows) == 0:
             return None
-        names = [name for name in self._output if name != self._top.rank]
+        names = [name for name in self._output if name != self._rank.rank]
         made = dict(zip(names, self._store.take(names, rows), strict=True))
-        if self._top.rank is not None:
-            made[self._top.rank] = pa.array(np.nonzero(chosen)[1].astype(np.int64) + 1)
+        if self._rank.rank is not None:
+            made[self._rank.rank] = pa.array(np.nonzero(chosen)[1].astype(np.int64) + 1)
         made = {name: made[name] for name in self._output}
         made[WEIGHT] = pa.array(np.full(len(rows), weight, np.int8))
         return pa.RecordBatch.from_arrays(list(made.values()), names=list(made))
@@ -148,8 +144,8 @@ class TopKState:
             return
         room = max(groups, len(self._counts) * 3 // 2, 64)
         self._counts = _grown(self._counts, room)
-        self._slot_rows = _grown(self._slot_rows, room * self._top.n)
-        self._slot_keys = _grown(self._slot_keys, room * self._top.n * self._width)
+        self._slot_rows = _grown(self._slot_rows, room * self._rank.n)
+        self._slot_keys = _grown(self._slot_keys, room * self._rank.n * self._width)
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -164,11 +160,11 @@ class TopKState:
             self._compact()
             whole = True
         first_key, first_row = (0, self._store.base) if whole else (self._saved_keys, self._saved_end)
-        meta = [VERSION, self._top.name, whole, first_key, first_row, self._seen]
+        meta = [VERSION, self._rank.name, whole, first_key, first_row, self._seen]
         tables = {"meta": pa.RecordBatch.from_pylist([dict(zip(_META.names, meta, strict=True))], schema=_META)}
         if self._keys is not None:
             new = np.arange(first_key, len(self._keys), dtype=np.int32)
-            tables["keys"] = pa.RecordBatch.from_arrays(self._keys.keys(new), names=list(self._top.per))
+            tables["keys"] = pa.RecordBatch.from_arrays(self._keys.keys(new), names=list(self._rank.per))
             self._saved_keys = len(self._keys)
         tables["rows"] = self._store.rows(first_row, self._store.end)
         tables["slots"] = self._saved_slots(whole)
@@ -184,7 +180,7 @@ class TopKState:
         counts = self._counts[groups]
         of = np.repeat(groups, counts).astype(np.int64)
         starts = np.repeat(np.cumsum(counts) - counts, counts)
-        slots = of * self._top.n + np.arange(len(of)) - starts
+        slots = of * self._rank.n + np.arange(len(of)) - starts
         columns = {"group": of, "row": self._slot_rows[slots]}
         columns |= {f"by{k}": self._slot_keys[slots * self._width + k] for k in range(self._width)}
         return pa.RecordBatch.from_pydict(columns)
@@ -192,11 +188,11 @@ class TopKState:
     def _compact(self) -> None:
         """Have no rows in the store that no slot names."""
         groups = np.flatnonzero(self._counts)
-        slots = (groups * self._top.n)[:, None] + np.arange(self._top.n)
-        filled = slots[np.arange(self._top.n) < self._counts[groups][:, None]]
+        slots = (groups * self._rank.n)[:, None] + np.arange(self._rank.n)
+        filled = slots[np.arange(self._rank.n) < self._counts[groups][:, None]]
         rows = np.sort(self._slot_rows[filled])
         store = RowStore(self._schema)
-        store.append(pa.RecordBatch.from_arrays(self._store.take(self._columns, rows), schema=self._schema))
+        store.append(pa.RecordBatch.from_arrays(self._store.take(self._schema.names, rows), schema=self._schema))
         self._slot_rows[filled] = np.searchsorted(rows, self._slot_rows[filled])
         self._store = store
 
@@ -205,7 +201,7 @@ class TopKState:
             self._apply(tables)
 
     def _apply(self, tables: Tables) -> None:
-        name = self._top.name
+        name = self._rank.name
         meta = table_of(tables, "meta", name).to_pylist()[0]
         if meta.get("version") != VERSION or meta.get("operator") != name:
             raise StateError(f"{name}: saved state is of {meta.get('operator')!r}, version {meta.get('version')}")
@@ -233,21 +229,21 @@ class TopKState:
         of = int64s(saved, "group")
         groups, starts, counts = np.unique(of, return_index=True, return_counts=True)
         self._counts[groups] = counts
-        slots = of * self._top.n + np.arange(len(of)) - np.repeat(starts, counts)
+        slots = of * self._rank.n + np.arange(len(of)) - np.repeat(starts, counts)
         self._slot_rows[slots] = int64s(saved, "row")
         for k in range(self._width):
             self._slot_keys[slots * self._width + k] = int64s(saved, f"by{k}")
 
 
-def sort_keys(top: TopK, data: pa.RecordBatch, seen: int = 0) -> Int64s:
-    """What rows are ordered by, row after row: the columns of `top.by`, then arrival, as the source tells it or else as
-    they came here, after `seen` others."""
-    keys = np.empty((data.num_rows, len(top.by) + 1), np.int64)
-    for k, (name, descending) in enumerate(zip(top.by, top.descending, strict=True)):
-        keys[:, k] = sortable(data.column(name), descending)
+def sort_keys(rank: Rank, data: pa.RecordBatch, seen: int = 0) -> Int64s:
+    """What rows are ordered by, row after row: the columns of `rank.order`, then arrival, as the source tells it or
+    else as they came here, after `seen` others."""
+    keys = np.empty((data.num_rows, len(rank.order) + 1), np.int64)
+    for k, order in enumerate(rank.order):
+        keys[:, k] = sortable(data.column(order.column), order.descending)
     known = ORIGIN in data.schema.names
     keys[:, -1] = view(data.column(ORIGIN), np.int64) if known else np.arange(seen, seen + data.num_rows)
-    if top.latest:
+    if rank.latest:
         keys[:, -1] = ~keys[:, -1]
     return keys.reshape(-1)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from windrow.batch import TIME, WEIGHT, Int64s, Tables, take, view
 from windrow.errors import InvariantError
 from windrow.plan.rank import Rank
-from windrow.state import rank_saved as saved
+from windrow.state import rank_runs_saved as saved
 from windrow.state.changes import consolidated
 from windrow.state.keys import KeyTable
 from windrow.state.local import group_rows
@@ -29,7 +29,7 @@ _NONE: Int64s = np.empty(0, np.int64)
 _FEW = 4096
 
 
-class RankState:
+class RunRanking:
     """One shard of a ranking. `held` are the columns that are kept, hidden ones among them, `columns` those of the
     result that are read; with `retract`, a row that another replaces is taken back."""
 

@@ -17,7 +17,7 @@ from windrow.errors import StateError
 from windrow.state.row_store import int64s
 
 if TYPE_CHECKING:
-    from windrow.state.rank import RankState
+    from windrow.state.rank_runs import RunRanking
 
 VERSION = 1
 _META = pa.schema(
@@ -41,7 +41,7 @@ class ChangeLog:
         self._between = False
         self._whole = False
 
-    def begin(self, state: RankState) -> None:
+    def begin(self, state: RunRanking) -> None:
         """Something is about to change; when an epoch begins, rows that are gone are dropped first if there are
         many."""
         if not self._between:
@@ -64,7 +64,7 @@ class ChangeLog:
         self._whole = left < saved
         self._between = True
 
-    def save(self, state: RankState, whole: bool) -> Tables:
+    def save(self, state: RunRanking, whole: bool) -> Tables:
         whole = whole or self._whole
         first = 0 if whole else self.saved_end
         if whole:
@@ -84,7 +84,7 @@ class ChangeLog:
         }
 
 
-def restore(state: RankState, saves: Sequence[Tables]) -> None:
+def restore(state: RunRanking, saves: Sequence[Tables]) -> None:
     """Become what was saved."""
     parts: list[pa.RecordBatch] = []
     gone: list[Int64s] = []
@@ -114,7 +114,7 @@ def restore(state: RankState, saves: Sequence[Tables]) -> None:
     state.log.restored(end, int(alive.sum()))
 
 
-def _as_kept(state: RankState, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _as_kept(state: RunRanking, batch: pa.RecordBatch) -> pa.RecordBatch:
     schema = state.store.schema
     if batch.schema.names != schema.names:
         raise StateError(
@@ -128,7 +128,7 @@ def _as_kept(state: RankState, batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _read_meta(state: RankState, tables: Tables) -> dict[str, int]:
+def _read_meta(state: RunRanking, tables: Tables) -> dict[str, int]:
     held = tables.get("meta")
     if held is None or held.num_rows != 1 or held.schema.names != _META.names:
         raise StateError(f"{state.rank.name}: saved state has no valid meta table")
@@ -138,7 +138,7 @@ def _read_meta(state: RankState, tables: Tables) -> dict[str, int]:
     return meta
 
 
-def _table(state: RankState, tables: Tables, name: str) -> pa.RecordBatch:
+def _table(state: RunRanking, tables: Tables, name: str) -> pa.RecordBatch:
     if name not in tables:
         raise StateError(
             f"{state.rank.name}: saved state has no table {name!r}; there are: {', '.join(sorted(tables))}"
