@@ -10,11 +10,12 @@ from windrow.batch import Int32s, Int64s, Tables, view
 from windrow.kernels.windows import number_windows
 from windrow.plan.window import Aggregation, Window
 from windrow.state.columns import grown
-from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
+from windrow.state.keyed import KeyedState, Piece, columns_of, int_column
 from windrow.state.output import result_batch
 from windrow.state.panes import ID
 from windrow.state.pool import Pool
 from windrow.state.rows import Rows, load
+from windrow.state.saved import table_of
 
 NUMBER = "__number"
 SEEN = "__seen"

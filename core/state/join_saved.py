@@ -20,6 +20,7 @@ from windrow.plan.join import Join, JoinColumn
 from windrow.state.join_side import SideState
 from windrow.state.row_store import int64s
 from windrow.state.rowhash import row_hashes
+from windrow.state.saved import Meta, table_of
 
 if TYPE_CHECKING:
     from windrow.state.keys import KeyTable
@@ -38,16 +39,7 @@ class Saved(Protocol):
 
 VERSION = 1
 NAMES = ("left", "right")
-_META = pa.schema(
-    [
-        ("version", pa.int64()),
-        ("operator", pa.string()),
-        ("watermark_us", pa.int64()),
-        ("whole", pa.bool_()),
-        ("left_first", pa.int64()),
-        ("right_first", pa.int64()),
-    ]
-)
+_META = Meta(VERSION, watermark_us=pa.int64(), whole=pa.bool_(), left_first=pa.int64(), right_first=pa.int64())
 _NONE: Int64s = np.empty(0, np.int64)
 
 
@@ -94,8 +86,11 @@ class ChangeLog:
         # rows that were dropped before they could be saved leave their numbers free
         ends = [0, 0] if whole else self._saved_end
         firsts = [max(end, side.store.base) for end, side in zip(ends, state.sides, strict=True)]
-        meta = [VERSION, state.join.name, state.watermark_us, whole, *firsts]
-        tables = {"meta": pa.RecordBatch.from_pylist([dict(zip(_META.names, meta, strict=True))], schema=_META)}
+        left, right = firsts
+        meta = _META.table(
+            state.join.name, watermark_us=state.watermark_us, whole=whole, left_first=left, right_first=right
+        )
+        tables = {"meta": meta}
         for number, (name, side) in enumerate(zip(NAMES, state.sides, strict=True)):
             tables[name] = _rows(side, firsts[number])
             if side.deletes:
@@ -142,7 +137,7 @@ def _matches(side: SideState, whole: bool, rows: Sequence[Int64s]) -> pa.RecordB
 def restore(state: Saved, saves: Sequence[Tables]) -> None:
     """Become what was saved."""
     for tables in saves:
-        meta = _read_meta(state, tables)
+        meta = _META.read(tables, state.join.name)
         for number in range(2):
             _load(state, number, tables, meta)
         state.watermark_us = meta["watermark_us"]
@@ -155,19 +150,9 @@ def restore(state: Saved, saves: Sequence[Tables]) -> None:
             side.shown[:size] = alone & (side.ids[:size] != -1)
 
 
-def _read_meta(state: Saved, tables: Tables) -> dict[str, int]:
-    held = tables.get("meta")
-    if held is None or held.num_rows != 1 or held.schema.names != _META.names:
-        raise StateError(f"{state.join.name}: saved state has no valid meta table")
-    meta: dict[str, int] = held.to_pylist()[0]
-    if meta["version"] != VERSION:
-        raise StateError(f"{state.join.name}: saved state has version {meta['version']}, expected {VERSION}")
-    return meta
-
-
 def _load(state: Saved, number: int, tables: Tables, meta: dict[str, int]) -> None:
     side, name, first = state.sides[number], NAMES[number], meta[f"{NAMES[number]}_first"]
-    batch = _table(state, tables, name)
+    batch = table_of(tables, name, state.join.name)
     missing = [column for column in side.store.schema.names if column not in batch.schema.names]
     if missing:
         raise StateError(f"{state.join.name}: saved rows of the {name} side have no column {', '.join(missing)}")
@@ -189,19 +174,11 @@ def _load(state: Saved, number: int, tables: Tables, meta: dict[str, int]) -> No
         hashes = row_hashes(columns) if side.hashed else np.empty(0, np.uint64)
         side.add(batch, state.key_ids(batch, number), times, marks, hashes)
     if side.deletes:
-        gone = int64s(_table(state, tables, f"{name}_gone"), "row")
+        gone = int64s(table_of(tables, f"{name}_gone", state.join.name), "row")
         side.kill(gone[gone >= side.origin])
     if side.counted:
-        counts = _table(state, tables, f"{name}_matches")
+        counts = table_of(tables, f"{name}_matches", state.join.name)
         side.matches[int64s(counts, "row") - side.origin] = int64s(counts, "matches")
-
-
-def _table(state: Saved, tables: Tables, name: str) -> pa.RecordBatch:
-    if name not in tables:
-        raise StateError(
-            f"{state.join.name}: saved state has no table {name!r}; there are: {', '.join(sorted(tables))}"
-        )
-    return tables[name]
 
 
 def gather(

@@ -24,19 +24,11 @@ from windrow.state.build import make_accumulators
 from windrow.state.columns import Inputs
 from windrow.state.keys import KeyTable
 from windrow.state.rows import Rows, load
+from windrow.state.saved import Meta, table_of
 from windrow.units import BEFORE_TIME_US
 
 VERSION = 1
-_META = pa.schema(
-    [
-        ("version", pa.int64()),
-        ("operator", pa.string()),
-        ("watermark_us", pa.int64()),
-        ("first_key", pa.int64()),
-        ("renumbered", pa.bool_()),
-        ("whole", pa.bool_()),
-    ]
-)
+_META = Meta(VERSION, watermark_us=pa.int64(), first_key=pa.int64(), renumbered=pa.bool_(), whole=pa.bool_())
 #: Fewer keys than this are never renumbered.
 _FEW_KEYS = 4096
 
@@ -229,8 +221,11 @@ class KeyedState(ABC):
 
     def _save(self, whole: bool) -> dict[str, pa.RecordBatch]:
         first = 0 if whole else self._saved_keys
-        meta = [VERSION, self.aggregation.name, self.watermark_us, first, self._renumbered and not whole, whole]
-        tables = {"meta": pa.RecordBatch.from_pylist([dict(zip(_META.names, meta, strict=True))], schema=_META)}
+        meta = _META.table(
+            self.aggregation.name, watermark_us=self.watermark_us, first_key=first,
+            renumbered=self._renumbered and not whole, whole=whole,
+        )  # fmt: skip
+        tables = {"meta": meta}
         if self.aggregation.keys:
             new = None if first == 0 else np.arange(first, len(self.keys), dtype=np.int32)
             tables["keys"] = pa.RecordBatch.from_arrays(self.key_columns(new), names=list(self.aggregation.keys))
@@ -240,7 +235,7 @@ class KeyedState(ABC):
         return tables
 
     def _apply(self, tables: Tables) -> None:
-        meta = self._read_meta(tables)
+        meta = _META.read(tables, self.aggregation.name)
         if meta["whole"]:
             self.keys.clear()
             self.clear()
@@ -251,15 +246,6 @@ class KeyedState(ABC):
         self.load_groups(tables)
         self.expire(meta["watermark_us"])
         self.watermark_us = meta["watermark_us"]
-
-    def _read_meta(self, tables: Tables) -> dict[str, int]:
-        held = tables.get("meta")
-        if held is None or held.num_rows != 1 or not set(_META.names) <= set(held.schema.names):
-            raise StateError(f"{self.aggregation.name}: saved state has no valid meta table")
-        meta: dict[str, int] = held.to_pylist()[0]
-        if meta["version"] != VERSION:
-            raise StateError(f"{self.aggregation.name}: saved state has version {meta['version']}, expected {VERSION}")
-        return meta
 
     def _load_keys(self, tables: Tables, first: int) -> None:
         wanted = pa.schema(
@@ -283,13 +269,6 @@ class KeyedState(ABC):
 
 def columns_of(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     return dict(zip(batch.schema.names, batch.columns, strict=True))
-
-
-def table_of(tables: Tables, name: str, operator: str) -> pa.RecordBatch:
-    """A saved table; raises `StateError` when it is not there."""
-    if name not in tables:
-        raise StateError(f"{operator}: saved state has no table {name!r}; there are: {', '.join(sorted(tables))}")
-    return tables[name]
 
 
 def int_column(batch: pa.RecordBatch, name: str, type_: pa.DataType, operator: str) -> pa.Array:

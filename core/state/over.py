@@ -19,16 +19,14 @@ from windrow.errors import InvariantError, StateError
 from windrow.plan.over import Over
 from windrow.state.changes import differing
 from windrow.state.frames import framed, frames
-from windrow.state.keyed import table_of
 from windrow.state.keys import KeyTable
 from windrow.state.order import sortable
 from windrow.state.row_store import RowStore, int64s
+from windrow.state.saved import Meta, table_of
 
 VERSION = 1
 _FEW_ROWS = 1 << 16
-_META = pa.schema(
-    [("version", pa.int64()), ("operator", pa.string()), ("whole", pa.bool_()), ("first_row", pa.int64())]
-)
+_META = Meta(VERSION, whole=pa.bool_(), first_row=pa.int64())
 
 
 class OverState:
@@ -171,8 +169,7 @@ class OverState:
             self._compact()
             whole = True
         first = 0 if self._store is None else (self._store.base if whole else self._saved_end)
-        meta = [VERSION, self._over.name, whole, first]
-        tables = {"meta": pa.RecordBatch.from_pylist([dict(zip(_META.names, meta, strict=True))], schema=_META)}
+        tables = {"meta": _META.table(self._over.name, whole=whole, first_row=first)}
         if self._store is not None:
             changed = np.unique(np.concatenate([np.empty(0, np.int64), *self._changed]))
             places = np.flatnonzero(self._row_of[: self._count] >= 0) if whole else changed
@@ -213,9 +210,7 @@ class OverState:
 
     def _apply(self, tables: Tables) -> None:
         name = self._over.name
-        meta = table_of(tables, "meta", name).to_pylist()[0]
-        if meta.get("version") != VERSION or meta.get("operator") != name:
-            raise StateError(f"{name}: saved state is of {meta.get('operator')!r}, version {meta.get('version')}")
+        meta = _META.read(tables, name)
         if meta["whole"]:
             self._clear()
         if "rows" not in tables:

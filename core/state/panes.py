@@ -18,11 +18,12 @@ from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators import Chosen, Lanes
 from windrow.state.columns import all_rows, extent
 from windrow.state.grid import Grid, grid_of
-from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
+from windrow.state.keyed import KeyedState, Piece, columns_of, int_column
 from windrow.state.output import window_batch
 from windrow.state.pool import Pool
 from windrow.state.pool_windows import PoolWindows
 from windrow.state.rows import CHANGED, Rows, load
+from windrow.state.saved import table_of
 from windrow.units import BEFORE_TIME_US
 
 PANE = "__pane"

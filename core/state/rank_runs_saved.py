@@ -15,20 +15,13 @@ import pyarrow as pa
 from windrow.batch import WEIGHT, Int64s, Tables
 from windrow.errors import StateError
 from windrow.state.row_store import int64s
+from windrow.state.saved import Meta, table_of
 
 if TYPE_CHECKING:
     from windrow.state.rank_runs import RunRanking
 
 VERSION = 1
-_META = pa.schema(
-    [
-        ("version", pa.int64()),
-        ("operator", pa.string()),
-        ("watermark_us", pa.int64()),
-        ("whole", pa.bool_()),
-        ("first", pa.int64()),
-    ]
-)
+_META = Meta(VERSION, watermark_us=pa.int64(), whole=pa.bool_(), first=pa.int64())
 _NONE: Int64s = np.empty(0, np.int64)
 
 
@@ -73,12 +66,12 @@ class ChangeLog:
             gone = np.flatnonzero(~alive)
         else:
             gone = np.concatenate(self._gone) if self._gone else _NONE
-        meta = [VERSION, state.rank.name, state.watermark_us, whole, first]
+        meta = _META.table(state.rank.name, watermark_us=state.watermark_us, whole=whole, first=first)
         self.saved_end = state.store.end
         self._gone.clear()
         self._whole = False
         return {
-            "meta": pa.RecordBatch.from_pylist([dict(zip(_META.names, meta, strict=True))], schema=_META),
+            "meta": meta,
             "rows": state.store.rows(first, state.store.end),
             "gone": pa.RecordBatch.from_arrays([pa.array(gone)], names=["row"]),
         }
@@ -90,15 +83,15 @@ def restore(state: RunRanking, saves: Sequence[Tables]) -> None:
     gone: list[Int64s] = []
     end = 0
     for tables in saves:
-        meta = _read_meta(state, tables)
+        meta = _META.read(tables, state.rank.name)
         if meta["whole"]:
             parts, gone, end = [], [], 0
         if meta["first"] != end:
             raise StateError(
                 f"{state.rank.name}: a delta starts at row {meta['first']} but there are {end}: one is missing"
             )
-        parts.append(_as_kept(state, _table(state, tables, "rows")))
-        gone.append(int64s(_table(state, tables, "gone"), "row"))
+        parts.append(_as_kept(state, table_of(tables, "rows", state.rank.name)))
+        gone.append(int64s(table_of(tables, "gone", state.rank.name), "row"))
         end += parts[-1].num_rows
         state.watermark_us = meta["watermark_us"]
     state.clear()
@@ -126,21 +119,3 @@ def _as_kept(state: RunRanking, batch: pa.RecordBatch) -> pa.RecordBatch:
         for column, field in zip(batch.columns, schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _read_meta(state: RunRanking, tables: Tables) -> dict[str, int]:
-    held = tables.get("meta")
-    if held is None or held.num_rows != 1 or held.schema.names != _META.names:
-        raise StateError(f"{state.rank.name}: saved state has no valid meta table")
-    meta: dict[str, int] = held.to_pylist()[0]
-    if meta["version"] != VERSION:
-        raise StateError(f"{state.rank.name}: saved state has version {meta['version']}, expected {VERSION}")
-    return meta
-
-
-def _table(state: RunRanking, tables: Tables, name: str) -> pa.RecordBatch:
-    if name not in tables:
-        raise StateError(
-            f"{state.rank.name}: saved state has no table {name!r}; there are: {', '.join(sorted(tables))}"
-        )
-    return tables[name]

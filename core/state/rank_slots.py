@@ -17,17 +17,14 @@ from windrow.batch import ORIGIN, WEIGHT, Bytes, Int32s, Int64s, Tables, view
 from windrow.errors import StateError
 from windrow.kernels.topk import rank_rows
 from windrow.plan.rank import Rank
-from windrow.state.keyed import table_of
 from windrow.state.keys import KeyTable
 from windrow.state.order import sortable
 from windrow.state.row_store import RowStore, int64s
+from windrow.state.saved import Meta, table_of
 
 VERSION = 1
 _FEW_ROWS = 1 << 16
-_META = pa.schema(
-    [("version", pa.int64()), ("operator", pa.string()), ("whole", pa.bool_()), ("first_key", pa.int64()),
-     ("first_row", pa.int64()), ("seen", pa.int64())]
-)  # fmt: skip
+_META = Meta(VERSION, whole=pa.bool_(), first_key=pa.int64(), first_row=pa.int64(), seen=pa.int64())
 
 
 class SlotRanking:
@@ -160,8 +157,9 @@ class SlotRanking:
             self._compact()
             whole = True
         first_key, first_row = (0, self._store.base) if whole else (self._saved_keys, self._saved_end)
-        meta = [VERSION, self._rank.name, whole, first_key, first_row, self._seen]
-        tables = {"meta": pa.RecordBatch.from_pylist([dict(zip(_META.names, meta, strict=True))], schema=_META)}
+        name = self._rank.name
+        meta = _META.table(name, whole=whole, first_key=first_key, first_row=first_row, seen=self._seen)
+        tables = {"meta": meta}
         if self._keys is not None:
             new = np.arange(first_key, len(self._keys), dtype=np.int32)
             tables["keys"] = pa.RecordBatch.from_arrays(self._keys.keys(new), names=list(self._rank.per))
@@ -202,9 +200,7 @@ class SlotRanking:
 
     def _apply(self, tables: Tables) -> None:
         name = self._rank.name
-        meta = table_of(tables, "meta", name).to_pylist()[0]
-        if meta.get("version") != VERSION or meta.get("operator") != name:
-            raise StateError(f"{name}: saved state is of {meta.get('operator')!r}, version {meta.get('version')}")
+        meta = _META.read(tables, name)
         if meta["whole"]:
             self._clear()
             self._store.start_at(meta["first_row"])

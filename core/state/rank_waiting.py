@@ -10,9 +10,12 @@ import pyarrow as pa
 from windrow.batch import TIME, Int64s, Tables, take, view
 from windrow.errors import StateError
 from windrow.plan.rank import Rank
-from windrow.state.keyed import table_of
 from windrow.state.local import group_rows
 from windrow.state.rank_slots import sort_keys
+from windrow.state.saved import Meta
+
+VERSION = 1
+_META = Meta(VERSION)
 
 
 class WaitingRanking:
@@ -84,7 +87,7 @@ class WaitingRanking:
     def snapshot(self) -> Tables:
         """All that waits: little, and gone with the next epoch or two."""
         self._saved = sum(batch.num_rows for batch in self._waiting)
-        meta = pa.RecordBatch.from_pydict({"operator": [self._rank.name]})
+        meta = _META.table(self._rank.name)
         if not self._waiting:
             return {"meta": meta}
         self._waiting = self._waiting if len(self._waiting) == 1 else [pa.concat_batches(self._waiting)]
@@ -92,9 +95,7 @@ class WaitingRanking:
 
     def restore(self, snapshot: Tables | None, deltas: Sequence[Tables]) -> None:
         for tables in [*([snapshot] if snapshot is not None else []), *deltas]:
-            meta = table_of(tables, "meta", self._rank.name).to_pylist()[0]
-            if meta.get("operator") != self._rank.name:
-                raise StateError(f"{self._rank.name}: saved state is of {meta.get('operator')!r}")
+            _META.read(tables, self._rank.name)
             waiting = tables.get("waiting")
             if waiting is None:
                 self._waiting, self._saved = [], 0

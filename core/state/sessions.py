@@ -14,10 +14,11 @@ from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators import Accumulator
 from windrow.state.changes import consolidated, upserts
 from windrow.state.columns import all_rows, grown
-from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
+from windrow.state.keyed import KeyedState, Piece, columns_of, int_column
 from windrow.state.output import window_batch
 from windrow.state.panes import ID
 from windrow.state.rows import Rows, load
+from windrow.state.saved import table_of
 from windrow.units import END_OF_TIME_US
 
 FROM = "__from"

@@ -9,10 +9,11 @@ import pyarrow as pa
 from windrow.batch import Int32s, Tables, view
 from windrow.plan.window import Aggregation
 from windrow.state.changes import Before, differing
-from windrow.state.keyed import KeyedState, Piece, columns_of, int_column, table_of
+from windrow.state.keyed import KeyedState, Piece, columns_of, int_column
 from windrow.state.output import rows_of
 from windrow.state.panes import ID
 from windrow.state.rows import Rows, load
+from windrow.state.saved import table_of
 
 #: Aggregates that may well stay as they are when rows come.
 _STAYING = ("min", "max", "first", "last", "count_distinct", "arg_min", "arg_max", "approx_count_distinct")
