@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +28,21 @@ Names = str | Sequence[str]
 _HOWS = ("inner", "left", "right", "full", "semi", "anti")
 
 
-def join(
-    left: Stream,
-    right: Stream,
-    on: Names | None,
-    left_on: Names | None,
-    right_on: Names | None,
-    how: How,
-    suffix: str,
-    where: pl.Expr | None,
-    ttl: Duration | None,
-) -> Stream:
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which rows of two sides belong together, as the user said it: the arguments that all joins have."""
+
+    on: Names | None
+    left_on: Names | None
+    right_on: Names | None
+    how: How
+    suffix: str
+    where: pl.Expr | None = None
+
+
+def join(left: Stream, right: Stream, match: Match, ttl: Duration | None) -> Stream:
     """See `Stream.join`."""
-    maker = JoinMaker("join", left, right, on, left_on, right_on, how, suffix, where)
+    maker = JoinMaker("join", left, right, match)
     changes = left._node.updating or right._node.updating
     if ttl == "unbounded" or (ttl is None and changes):
         return maker.make()
@@ -55,20 +57,9 @@ def join(
     return maker.make(lower_us=-apart, upper_us=apart)
 
 
-def join_interval(
-    left: Stream,
-    right: Stream,
-    on: Names | None,
-    left_on: Names | None,
-    right_on: Names | None,
-    lower: Duration,
-    upper: Duration,
-    how: How,
-    suffix: str,
-    where: pl.Expr | None,
-) -> Stream:
+def join_interval(left: Stream, right: Stream, match: Match, lower: Duration, upper: Duration) -> Stream:
     """See `Stream.join_interval`."""
-    maker = JoinMaker("join_interval", left, right, on, left_on, right_on, how, suffix, where)
+    maker = JoinMaker("join_interval", left, right, match)
     maker.need_time("an interval")
     least, most = signed_us(lower, "join_interval: lower"), signed_us(upper, "join_interval: upper")
     if least > most:
@@ -76,47 +67,27 @@ def join_interval(
     return maker.make(lower_us=least, upper_us=most)
 
 
-def join_window(
-    left: Stream,
-    right: Stream,
-    on: Names | None,
-    window: Window | None,
-    left_on: Names | None,
-    right_on: Names | None,
-    how: How,
-    suffix: str,
-    where: pl.Expr | None,
-) -> Stream:
+def join_window(left: Stream, right: Stream, match: Match, window: Window | None) -> Stream:
     """See `Stream.join_window`."""
-    maker = JoinMaker("join_window", left, right, on, left_on, right_on, how, suffix, where)
+    maker = JoinMaker("join_window", left, right, match)
     if not isinstance(window, Window) or window.kind not in ("tumbling", "hopping"):
         raise PlanError(f"join_window: the window must be wr.tumbling(...) or wr.hopping(...), got {window}")
     maker.need_time("a window")
     return maker.make(lower_us=0, upper_us=0, window=window)
 
 
-def join_asof(
-    left: Stream,
-    right: Stream,
-    by: Names | None,
-    left_by: Names | None,
-    right_by: Names | None,
-    strategy: Strategy,
-    tolerance: Duration | None,
-    how: How,
-    suffix: str,
-) -> Stream:
+def join_asof(left: Stream, right: Stream, match: Match, strategy: Strategy, tolerance: Duration | None) -> Stream:
     """See `Stream.join_asof`."""
     if strategy not in ("backward", "forward", "nearest"):
         raise PlanError(f"join_asof: strategy must be backward, forward or nearest, got {strategy!r}")
-    if how not in ("left", "inner"):
-        raise PlanError(f"join_asof: how must be left or inner, got {how!r}")
+    if match.how not in ("left", "inner"):
+        raise PlanError(f"join_asof: how must be left or inner, got {match.how!r}")
     if strategy != "backward" and tolerance is None:
         raise PlanError(
             f"join_asof: with strategy={strategy!r} a row would wait for ever for one that may come; say how far away "
             "one may be, for example tolerance='10s'"
         )
-    maker = JoinMaker("join_asof", left, right, by, left_by, right_by, how, suffix, None)
+    maker = JoinMaker("join_asof", left, right, match)
     maker.need_time("nearness in time")
     within = None if tolerance is None else duration_us(tolerance, "join_asof: tolerance")
     return maker.make(0, 0, strategy=strategy, tolerance_us=within)
@@ -155,28 +126,17 @@ class Joined(Stream):
 class JoinMaker:
     """Checks the two sides against each other, and makes the join."""
 
-    def __init__(
-        self,
-        step: str,
-        left: Stream,
-        right: Stream,
-        on: Names | None,
-        left_on: Names | None,
-        right_on: Names | None,
-        how: How,
-        suffix: str,
-        where: pl.Expr | None,
-    ) -> None:
-        if how not in _HOWS:
-            raise PlanError(f"{step}: how must be one of {', '.join(_HOWS)}, got {how!r}")
+    def __init__(self, step: str, left: Stream, right: Stream, match: Match) -> None:
+        if match.how not in _HOWS:
+            raise PlanError(f"{step}: how must be one of {', '.join(_HOWS)}, got {match.how!r}")
         if not isinstance(right, Stream):
             raise PlanError(f"{step}: the other side must be a Stream or a Table, got {type(right).__name__}")
-        self.step, self.left, self.right, self.how, self.suffix = step, left, right, how, suffix
-        self.same_names = on is not None
-        self.keys = _keys(step, on, left_on, right_on)
+        self.step, self.left, self.right, self.how, self.suffix = step, left, right, match.how, match.suffix
+        self.same_names = match.on is not None
+        self.keys = _keys(step, match.on, match.left_on, match.right_on)
         for stream, names in zip((left, right), self.keys, strict=True):
             stream._require(step, names)
-        self.where = where
+        self.where = match.where
 
     def need_time(self, what: str) -> None:
         for name, stream in (("left", self.left), ("right", self.right)):

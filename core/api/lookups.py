@@ -7,34 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from windrow import expressions
-from windrow.api.joins import JoinMaker, Names, schema_of
+from windrow.api.joins import JoinMaker, Match, schema_of
 from windrow.api.stream import Stream, Table
 from windrow.arrow_types import from_arrow_schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
-from windrow.plan.join import How
 from windrow.plan.nodes_join import Lookup
 from windrow.units import Duration, duration_us
 
 Load = Callable[[], pa.Table]
 
 
-def join_lookup(
-    stream: Stream,
-    table: Any,
-    on: Names | None,
-    left_on: Names | None,
-    right_on: Names | None,
-    how: How,
-    suffix: str,
-    where: pl.Expr | None,
-    refresh: Duration | None,
-) -> Stream:
+def join_lookup(stream: Stream, table: Any, match: Match, refresh: Duration | None) -> Stream:
     """See `Stream.join_lookup`."""
+    how = match.how
     if how not in ("inner", "left", "semi", "anti"):
         raise PlanError(f"join_lookup: how must be inner, left, semi or anti, got {how!r}: the table's rows never end")
     load, schema, describe = _source(table)
@@ -44,7 +33,7 @@ def join_lookup(
             "do; leave out refresh, or look up before the Table is made"
         )
     side = Stream(nodes.SourceNode(from_arrow_schema(schema), False, "lookup", describe, None))
-    spec = JoinMaker("join_lookup", stream, side, on, left_on, right_on, how, suffix, where).spec()
+    spec = JoinMaker("join_lookup", stream, side, match).spec()
     refresh_us = None if refresh is None else duration_us(refresh, "join_lookup: refresh")
     made = Lookup(schema_of(spec), stream._node.timed, stream._node, spec, describe, load, refresh_us)
     if isinstance(stream, Table):

@@ -174,7 +174,7 @@ class Stream:
         """
         from windrow.api import joins
 
-        return joins.join(self, other, on, left_on, right_on, how, suffix, where, ttl)
+        return joins.join(self, other, joins.Match(on, left_on, right_on, how, suffix, where), ttl)
 
     def join_interval(
         self,
@@ -193,7 +193,7 @@ class Stream:
         ``lower="-5s", upper="10s"``. Rows are kept until the watermark has passed that."""
         from windrow.api import joins
 
-        return joins.join_interval(self, other, on, left_on, right_on, lower, upper, how, suffix, where)
+        return joins.join_interval(self, other, joins.Match(on, left_on, right_on, how, suffix, where), lower, upper)
 
     def join_window(
         self,
@@ -210,7 +210,7 @@ class Stream:
         """As `join`, of rows in the same tumbling or hopping window of event time; rows are kept until it closes."""
         from windrow.api import joins
 
-        return joins.join_window(self, other, on, window, left_on, right_on, how, suffix, where)
+        return joins.join_window(self, other, joins.Match(on, left_on, right_on, how, suffix, where), window)
 
     def top_k(
         self,
@@ -290,7 +290,7 @@ class Stream:
         """
         from windrow.api import joins
 
-        return joins.join_asof(self, other, by, left_by, right_by, strategy, tolerance, how, suffix)
+        return joins.join_asof(self, other, joins.Match(by, left_by, right_by, how, suffix), strategy, tolerance)
 
     def join_temporal(
         self,
@@ -308,7 +308,7 @@ class Stream:
         """
         from windrow.api import joins
 
-        return joins.join_asof(self, versions, on, left_on, right_on, "backward", None, how, suffix)
+        return joins.join_asof(self, versions, joins.Match(on, left_on, right_on, how, suffix), "backward", None)
 
     def join_lookup(
         self,
@@ -332,9 +332,10 @@ class Stream:
         epoch that is done again after a crash may meet a newer one. Nothing of the failed try was visible then, except
         in sinks that say at-least-once, where the repeated rows may differ.
         """
-        from windrow.api import lookups
+        from windrow.api import joins, lookups
 
-        return lookups.join_lookup(self, table, on, left_on, right_on, how, suffix, where, refresh)
+        match = joins.Match(on, left_on, right_on, how, suffix, where)
+        return lookups.join_lookup(self, table, match, refresh)
 
     # -- where rows go -------------------------------------------------------------------------------------------
 
