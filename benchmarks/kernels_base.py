@@ -18,9 +18,9 @@ from windrow.batch import ALL_VALID, Int64s, take
 from windrow.datatypes import FLOAT64, INT64, STRING, DataType
 from windrow.kernels import grouping, hashing, select
 from windrow.runtime.exchange import split
-from windrow.state import rowcode as row_encoding
-from windrow.state.keys import KeyTable, group_rows
-from windrow.state.slots import Slots
+from windrow.state.keys import rowcode as row_encoding
+from windrow.state.keys.slots import Slots
+from windrow.state.keys.table import KeyTable, group_rows
 
 _BATCH = 65_536
 

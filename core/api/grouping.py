@@ -13,8 +13,8 @@ from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
 from windrow.plan.window import ROW_COUNT, UNDOABLE, Aggregate, Aggregation, Window
-from windrow.state.order import check_order
-from windrow.state.words import check_key_types
+from windrow.state.keys.order import check_order
+from windrow.state.keys.words import check_key_types
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _FLOATS = {"double", "float", "halffloat"}

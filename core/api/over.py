@@ -12,7 +12,7 @@ from windrow.datatypes import Field, Schema
 from windrow.errors import PlanError
 from windrow.plan.over import FRAMED, Over, OverNode
 from windrow.plan.window import Aggregate
-from windrow.state.frames import can_be_framed
+from windrow.state.frames.frames import can_be_framed
 from windrow.units import Duration, duration_us
 
 Names = str | Sequence[str]

@@ -18,7 +18,7 @@ from windrow.plan.expr import Expression
 from windrow.plan.nodes_rank import RankNode
 from windrow.plan.rank import Order, Rank, Ties
 from windrow.plan.window import Window
-from windrow.state.order import check_order
+from windrow.state.keys.order import check_order
 
 Names = str | Sequence[str]
 _BOUNDS = ("window_start", "window_end")

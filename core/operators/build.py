@@ -15,7 +15,7 @@ from windrow.plan.join import Join
 from windrow.plan.over import Over
 from windrow.plan.rank import Rank
 from windrow.plan.window import Aggregation
-from windrow.state.build import make_accumulators
+from windrow.state.accumulators.build import make_accumulators
 
 
 def build_operator(spec: Aggregation | Join | Over | Rank, context: OperatorContext) -> StatefulOperator:

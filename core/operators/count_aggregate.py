@@ -11,7 +11,7 @@ import pyarrow as pa
 from windrow.operators.base import Prepared, ShardState
 from windrow.operators.partial import needed_columns
 from windrow.plan.window import Aggregation, Window
-from windrow.state.counts import CountState
+from windrow.state.aggregations.counts import CountState
 
 
 class CountAggregate:

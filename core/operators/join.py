@@ -18,9 +18,9 @@ from windrow.operators.lateness import Closed, limits, times_of
 from windrow.plan.expr import Expression
 from windrow.plan.join import Join
 from windrow.plan.window import Window
-from windrow.state.asof import AsofState
-from windrow.state.join import JoinState
-from windrow.state.words import check_key_types
+from windrow.state.joins.asof import AsofState
+from windrow.state.joins.join import JoinState
+from windrow.state.keys.words import check_key_types
 
 
 class JoinOperator:

@@ -7,9 +7,9 @@ import pyarrow as pa
 from windrow.batch import WEIGHT
 from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.plan.over import Over
-from windrow.state.order import check_order
-from windrow.state.over import OverState
-from windrow.state.words import check_key_types
+from windrow.state.frames.over import OverState
+from windrow.state.keys.order import check_order
+from windrow.state.keys.words import check_key_types
 
 
 class OverOperator:

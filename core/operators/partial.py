@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from windrow.batch import ORIGIN, TIME, WEIGHT, Int32s, Int64s, view
 from windrow.plan.window import Aggregation
-from windrow.state.build import make_accumulators
+from windrow.state.accumulators.build import make_accumulators
+from windrow.state.accumulators.rows import Rows
+from windrow.state.aggregations.panes import PANE
 from windrow.state.columns import Inputs
-from windrow.state.local import group_rows
-from windrow.state.panes import PANE
-from windrow.state.rows import Rows
+from windrow.state.keys.local import group_rows
 
 #: Functions whose result depends on the order of events.
 ORDERED = ("first", "last", "collect_list", "arg_min", "arg_max")

@@ -12,10 +12,10 @@ from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.operators.lateness import Closed, limits, times_of
 from windrow.plan.rank import Rank
 from windrow.plan.window import Window
-from windrow.state.rank_runs import RunRanking
-from windrow.state.rank_slots import SlotRanking
-from windrow.state.rank_waiting import WaitingRanking
-from windrow.state.words import check_key_types
+from windrow.state.keys.words import check_key_types
+from windrow.state.rankings.runs import RunRanking
+from windrow.state.rankings.slots import SlotRanking
+from windrow.state.rankings.waiting import WaitingRanking
 
 _TIMESTAMP = pa.timestamp("us", "UTC")
 

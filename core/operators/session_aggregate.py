@@ -16,10 +16,10 @@ from windrow.operators.base import Prepared, ShardState
 from windrow.operators.lateness import Closed, limits, times_of
 from windrow.operators.partial import Trial, can_be_partial, needed_columns
 from windrow.plan.window import Aggregation, Window
-from windrow.state.build import make_accumulators
-from windrow.state.keyed import RowPiece
-from windrow.state.local import group_rows
-from windrow.state.sessions import END, FROM, START, Sessions, SessionState
+from windrow.state.accumulators.build import make_accumulators
+from windrow.state.aggregations.keyed import RowPiece
+from windrow.state.aggregations.sessions import END, FROM, START, Sessions, SessionState
+from windrow.state.keys.local import group_rows
 
 
 class SessionAggregate:

@@ -8,7 +8,7 @@ from windrow.batch import WEIGHT
 from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.operators.partial import Trial, aggregate_batch, aggregate_changes, can_be_partial, needed_columns
 from windrow.plan.window import Aggregation
-from windrow.state.tables import TableState
+from windrow.state.aggregations.tables import TableState
 
 
 class TableAggregate:

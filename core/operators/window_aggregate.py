@@ -11,8 +11,8 @@ from windrow.operators.base import Prepared, ShardState
 from windrow.operators.lateness import Closed, times_of, watermarks_of
 from windrow.operators.partial import Trial, aggregate_batch, can_be_partial, needed_columns
 from windrow.plan.window import Aggregation, Window
-from windrow.state.grid import grid_of
-from windrow.state.panes import PANE, PaneState
+from windrow.state.aggregations.grid import grid_of
+from windrow.state.aggregations.panes import PANE, PaneState
 
 
 class WindowAggregate:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from windrow.batch import Int32s, Int64s, take
 from windrow.kernels import hashing
-from windrow.state.rowhash import key_hashes
+from windrow.state.keys.hashes import key_hashes
 
 
 def split(batch: pa.RecordBatch, keys: tuple[str, ...], shards: int) -> list[pa.RecordBatch | None]:

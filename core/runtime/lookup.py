@@ -15,7 +15,7 @@ from windrow.batch import Int64s, is_hidden, take
 from windrow.plan.join import LEFT, RIGHT, JoinColumn
 from windrow.plan.nodes_join import Lookup
 from windrow.runtime.steps import Step, Task
-from windrow.state.lookup import LookupTable
+from windrow.state.joins.lookup import LookupTable
 
 
 class LookupStep(Step):

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from windrow.batch import WEIGHT, Int32s, is_hidden, view
-from windrow.state.local import group_rows
-from windrow.state.words import kind_of
+from windrow.state.keys.local import group_rows
+from windrow.state.keys.words import kind_of
 
 
 class Before:

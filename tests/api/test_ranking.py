@@ -115,7 +115,7 @@ def test_it_goes_on_where_it_was_after_a_restart(kind: str, ties: Any, tmp_path:
             ranked = stream.unique(["id", "x"], keep="none")
     expected = run(ranked, 1_000)
     assert expected
-    with patch("windrow.state.rank_runs._FEW", 0), patch("windrow.state.runs._SLACK", 0):
+    with patch("windrow.state.rankings.runs._FEW", 0), patch("windrow.state.rankings.arena._SLACK", 0):
         assert run(ranked, 13, tmp_path) == expected
         assert run(ranked, 7) == expected
 

@@ -139,7 +139,7 @@ def run(
     aggregation: Aggregation, partitions: Sequence[pa.RecordBatch], delay_us: int, cut: Cut, finish: bool = True
 ) -> Result:
     """Run over whole partitions; with `finish`, all windows are closed at the end."""
-    with patch("windrow.state.panes.FEW_KEYS", cut.few_keys):
+    with patch("windrow.state.aggregations.panes.FEW_KEYS", cut.few_keys):
         return _run(aggregation, partitions, delay_us, cut, finish)
 
 

@@ -67,7 +67,7 @@ def test_a_restored_asof_join_goes_on(strategy: Any, tolerance: int | None, tmp_
     left, right = [wr.read_log(logged, name, end="latest").watermark("at", delay="5s") for name in ("a", "b")]
     within = None if tolerance is None else f"{tolerance}s"
     joined = left.join_asof(right, "id", strategy, tolerance=within)
-    with patch("windrow.state.join_side._SLACK", 2):
+    with patch("windrow.state.joins.side._SLACK", 2):
         assert run(joined, 17, tmp_path, shards=2) == recomputed(a, b, strategy, tolerance, "left")
 
 

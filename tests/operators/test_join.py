@@ -273,7 +273,7 @@ def test_changes_of_a_restored_join_of_tables_add_up(how: str, tmp_path: Path) -
     ]
     joined = left.join(right, "id", how)  # type: ignore[arg-type]
     got: list[pa.RecordBatch] = []
-    with patch("windrow.state.join_side._SLACK", 2):
+    with patch("windrow.state.joins.side._SLACK", 2):
         for _ in range(100):
             sink = joined.for_each_batch(lambda batch, epoch: got.append(batch), changes="log", name="out")
             with wr.job(sink, ledger=wr.open_log(tmp_path / "log"), limits=wr.Limits(epoch_rows=23), shards=2) as job:

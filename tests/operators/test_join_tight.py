@@ -18,12 +18,12 @@ from tests.operators.test_asof import recomputed
 from tests.operators.test_join import SECOND, columns, duck, events, query_of_totals, run, source, totals
 
 TIGHT = {
-    "windrow.state.join_side.PAIRS_AT_ONCE": 3,
-    "windrow.state.join_side._SLACK": 2,
-    "windrow.state.join_side._FEW_KEYS": 2,
-    "windrow.state.join.PAIRS_AT_ONCE": 3,
-    "windrow.state.join._ROWS_AT_ONCE": 5,
-    "windrow.state.asof.PAIRS_AT_ONCE": 3,
+    "windrow.state.joins.side.PAIRS_AT_ONCE": 3,
+    "windrow.state.joins.side._SLACK": 2,
+    "windrow.state.joins.side._FEW_KEYS": 2,
+    "windrow.state.joins.join.PAIRS_AT_ONCE": 3,
+    "windrow.state.joins.join._ROWS_AT_ONCE": 5,
+    "windrow.state.joins.asof.PAIRS_AT_ONCE": 3,
     "windrow.state.row_store._FEW_ROWS": 4,
 }
 

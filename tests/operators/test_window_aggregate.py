@@ -100,7 +100,7 @@ def test_what_was_emitted_does_not_change(window: Window, emit: str) -> None:
     """Law: results share no memory with state that later rows go into."""
     part = partition(3, 200)
     runner = Runner(aggregation(window, emit=emit), Cut(few_keys=0))
-    with patch("windrow.state.panes.FEW_KEYS", 0):
+    with patch("windrow.state.aggregations.panes.FEW_KEYS", 0):
         copies: list[list[object]] = []
         for start in range(0, 200, 10):
             runner.run_epoch([part.slice(start, 10)], 10 * start - 300)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.state.test_keys import key_columns, rows_of
 from windrow.errors import PlanError
 from windrow.runtime.exchange import split
-from windrow.state.rowhash import key_hashes
-from windrow.state.words import kind_of
+from windrow.state.keys.hashes import key_hashes
+from windrow.state.keys.words import kind_of
 
 
 def _batch(columns: list[pa.Array], **more: pa.Array) -> tuple[pa.RecordBatch, tuple[str, ...]]:

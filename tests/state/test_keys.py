@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from windrow.arrow_types import from_arrow_type
 from windrow.datatypes import DataType
 from windrow.errors import PlanError
-from windrow.state import rowcode, slots
-from windrow.state.keys import KeyTable, check_key_types, group_rows
+from windrow.state.keys import rowcode, slots
+from windrow.state.keys.table import KeyTable, check_key_types, group_rows
 
 few = settings(max_examples=40, deadline=None)
 

@@ -17,7 +17,7 @@ from windrow.errors import AggregateError, PlanError, StateError
 from windrow.operators.base import OperatorContext
 from windrow.operators.build import build_operator
 from windrow.plan.window import Aggregate, Aggregation, Window
-from windrow.state.panes import PaneState
+from windrow.state.aggregations.panes import PaneState
 from windrow.units import END_OF_TIME_US
 
 TUMBLING = Window("tumbling", size_us=100)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from windrow.batch import take
 from windrow.errors import PlanError
-from windrow.state.local import group_rows
+from windrow.state.keys.local import group_rows
 from windrow.units import time_us
 
 #: What Hive, Spark and Flink call the folder of null.

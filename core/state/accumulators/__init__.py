@@ -1,0 +1,1 @@
+"""What an aggregate keeps for each group."""

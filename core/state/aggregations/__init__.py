@@ -1,0 +1,1 @@
+"""State of aggregations: Tables, windows of time, sessions, counts."""

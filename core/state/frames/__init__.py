@@ -1,0 +1,1 @@
+"""State of aggregates over frames of ordered rows."""

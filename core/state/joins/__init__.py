@@ -1,0 +1,1 @@
+"""State of joins: the rows of both sides, by key."""

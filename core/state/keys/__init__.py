@@ -1,0 +1,1 @@
+"""Keys: columns as words or bytes, hashes, and the tables that turn them into dense ids."""

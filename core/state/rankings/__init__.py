@@ -1,0 +1,1 @@
+"""State of rankings: the first rows of each group."""
