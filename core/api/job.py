@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -59,6 +59,7 @@ class Job:
         self._stop = threading.Event()
         self._begun = 0.0
         self._stages: dict[str, Count] = {}
+        self._sources: dict[str, dict[str, Any]] = {}
 
     def configured(self, **settings: Any) -> Job:
         """The same job with other settings; see `job` for what there is."""
@@ -148,7 +149,7 @@ class Job:
         """Close connectors and ledger; what is committed stays, and the next run goes on from there."""
         engine, self._engine = self._engine, None
         if engine is not None:
-            self._stages = engine.metrics.counts
+            self._stages, self._sources = engine.metrics.counts, engine.source_metrics()
             engine.close()
 
     def __enter__(self) -> Job:
@@ -166,6 +167,9 @@ class Job:
         path = self._ledger_path()
         where = _described(path)
         head = f"job {self.name}: {self._settings.shards} shards, {self._settings.workers} workers\nledger: {where}\n"
+        letters = sorted(self._dead_letter_topics())
+        if letters:
+            head += f"dead letters: {', '.join(letters)}, committed with the ledger\n"
         return head + explain(self._sinks)
 
     def graph(self) -> Graph:
@@ -173,11 +177,14 @@ class Job:
         return Graph(self._sinks)
 
     def metrics(self) -> dict[str, Any]:
-        """Counters since the job was opened: totals, and batches, rows, bytes and nanoseconds of every stage."""
+        """Counters since the job was opened: totals; of every source what became of its records; and batches, rows,
+        bytes and nanoseconds of every stage."""
         stages = self._stages if self._engine is None else self._engine.metrics.counts
+        sources = self._sources if self._engine is None else self._engine.source_metrics()
         return {
             "job": self.name,
             "progress": self.progress.as_dict(),
+            "sources": sources,
             "stages": {name: count.as_dict() for name, count in sorted(stages.items())},
         }
 
@@ -202,7 +209,7 @@ class Job:
                 workers=settings.workers,
                 limits=settings.limits,
                 clock=settings.clock,
-                dead_letters=self._dead_letter_sink(),
+                dead_letters=self._dead_letter_sinks(),
             )
             try:
                 engine.open()
@@ -245,16 +252,31 @@ class Job:
         read = [source.log_path for source in self.plan.sources if source.log_path]
         return next(iter([*written, *read]), None)
 
-    def _dead_letter_sink(self) -> Sink | None:
-        topics = sorted({source.dead_letter for source in self.plan.sources if source.dead_letter})
-        if not topics:
-            return None
+    def _dead_letter_topics(self) -> dict[str, bool]:
+        """The topics for dead letters, and whether each may be made; they are where the ledger is."""
+        topics: dict[str, bool] = {}
+        for source in self.plan.sources:
+            if source.dead_letter:
+                topics[source.dead_letter] = topics.get(source.dead_letter, False) or source.create_dead_letter
+        return topics
+
+    def _dead_letter_sinks(self) -> dict[str, Sink]:
+        topics = self._dead_letter_topics()
         path = self._ledger_path()
-        if len(topics) > 1 or path is None or path.startswith(CLUSTER):
-            raise PlanError("dead letters need a job with an embedded log as its ledger, and one topic for all sources")
+        if topics and path is None:
+            raise PlanError("dead letters are committed with the ledger, and this job has none: give it ledger=")
         from windrow.api.sinks import dead_letter_sink
 
-        return dead_letter_sink(path, topics[0])
+        places: list[nodes.SinkNode | nodes.SourceNode] = [*self._sinks, *self.plan.sources]
+        makers = [place.make_dead_letters for place in places if place.log_path == path]
+        make = next((maker for maker in makers if maker is not None), None)
+        with ExitStack() as made:
+            sinks: dict[str, Sink] = {}
+            for topic, create in topics.items():
+                sinks[topic] = dead_letter_sink(str(path), topic) if make is None else make(topic, create)
+                made.callback(sinks[topic].close)
+            made.pop_all()
+        return sinks
 
     def _report(self, engine: Engine, on_progress: Callable[[Progress], None] | None, *, idle: bool) -> None:
         reports = engine.take_reports()

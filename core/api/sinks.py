@@ -11,7 +11,7 @@ import pyarrow as pa
 from windrow.api.job import CLUSTER, Job, job
 from windrow.errors import PlanError
 from windrow.expressions import consolidated
-from windrow.io.base import REJECTED, Sink
+from windrow.io.base import DEAD_LETTER, Sink
 from windrow.plan import nodes
 from windrow.units import Duration, duration_us
 
@@ -83,7 +83,7 @@ def write_kafka(
     name: str | None,
 ) -> Job:
     """See `Stream.write_kafka`."""
-    from windrow.api.sources import kafka_ledger, kafka_options
+    from windrow.api.sources import kafka_dead_letters, kafka_ledger, kafka_options
     from windrow.api.stream import Table
 
     if format not in ("json", "arrow", "raw"):
@@ -121,6 +121,7 @@ def write_kafka(
         changes=mode,
         log_path=f"{CLUSTER}{bootstrap}",
         make_ledger=lambda: kafka_ledger(bootstrap, kafka),
+        make_dead_letters=lambda topic, create: kafka_dead_letters(bootstrap, topic, kafka, create),
     )
 
 
@@ -205,10 +206,10 @@ def batches(stream: Stream, **options: Any) -> Iterator[pa.RecordBatch]:
 
 
 def dead_letter_sink(path: str, topic: str) -> Sink:
-    """The sink for rejected records: a typed topic with origin, raw key and value, field and reason."""
+    """The sink for rejected records in an embedded log: a typed topic with the columns of `DEAD_LETTER`."""
     from windrow.io.log.sink import LogSink
 
-    return LogSink(path, topic, schema=REJECTED, name=f"dead letters to {topic}")
+    return LogSink(path, topic, schema=DEAD_LETTER, name=f"dead letters to {topic}")
 
 
 def plainest(stream: Stream) -> nodes.Changes:

@@ -17,7 +17,7 @@ from windrow.api.stream import Stream
 from windrow.arrow_types import from_arrow_schema
 from windrow.datatypes import Schema
 from windrow.errors import PlanError
-from windrow.io.base import OnError, Source
+from windrow.io.base import OnError, Sink, Source
 from windrow.plan import nodes
 from windrow.progress.ledger import Ledger
 from windrow.units import time_us
@@ -101,6 +101,7 @@ def read_kafka(
     include: Sequence[str] | Mapping[str, str] = (),
     on_error: OnError | None = None,
     dead_letter: str | None = None,
+    create_dead_letter: bool = False,
     on_offset_gone: Literal["fail", "earliest", "latest"] = "fail",
     kafka: Mapping[str, Any] | None = None,
     name: str | None = None,
@@ -120,8 +121,10 @@ def read_kafka(
 
     An offset that was deleted before it was read stops the job, unless `on_offset_gone` says to go on with what is
     left (``earliest``) or with what comes (``latest``). A record that cannot be decoded fails the job, is skipped and
-    counted, or goes to `dead_letter`, as in `read_log`. A record batch that is damaged in itself is fetched once more;
-    then its partition stops, which fails the job with ``on_error="fail"``; else the others go on (`Progress.stopped`).
+    counted, or goes to `dead_letter`, as in `read_log`. That topic is where the job's ledger is; in a Kafka cluster it
+    has to be there, unless `create_dead_letter` lets the job make it. A record batch that is damaged in itself is
+    fetched once more; then its partition stops, which fails the job with ``on_error="fail"``; else the others go on
+    (`Progress.stopped`).
 
     `kafka`: options of the connection (``security_protocol``, ``ssl_context``, ``sasl_...``) and of fetching
     (``fetch_max_wait_ms``, ``max_partition_fetch_bytes``, ``buffer_bytes``, ...) by Kafka's names.
@@ -160,8 +163,10 @@ def read_kafka(
         make,
         unbounded=end is None,
         dead_letter=dead_letter,
+        create_dead_letter=create_dead_letter,
         log_path=f"{CLUSTER}{bootstrap}",
         make_ledger=lambda: kafka_ledger(bootstrap, kafka),
+        make_dead_letters=lambda topic, create: kafka_dead_letters(bootstrap, topic, kafka, create),
     )
 
 
@@ -181,6 +186,13 @@ def kafka_ledger(bootstrap: str, options: Mapping[str, Any] | None) -> Ledger:
     from windrow.io.kafka.ledger import KafkaLedger
 
     return KafkaLedger(bootstrap, chosen.settings, transaction_timeout_ms=chosen.waits.transaction_timeout_ms)
+
+
+def kafka_dead_letters(bootstrap: str, topic: str, options: Mapping[str, Any] | None, create: bool) -> Sink:
+    """The sink for dead letters of a job whose ledger is in that cluster."""
+    from windrow.io.kafka.dead_letters import DeadLetterSink
+
+    return DeadLetterSink(bootstrap, topic, settings=kafka_options(options).settings, create=create)
 
 
 def read_parquet(paths: Paths, *, name: str | None = None) -> Stream:

@@ -15,11 +15,13 @@ from windrow.datatypes import Schema
 from windrow.progress.ledger import TopicWrite
 
 __all__ = [
+    "DEAD_LETTER",
     "HEADERS",
     "REJECTED",
     "EarlySink",
     "Fetched",
     "Guarantee",
+    "Measured",
     "OnError",
     "Remembering",
     "Sink",
@@ -45,6 +47,11 @@ REJECTED = pa.schema(
         pa.field("field", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
     ]
+)
+
+#: What is kept of it in a topic of dead letters: `step` is the plan step that rejected it.
+DEAD_LETTER = pa.schema(
+    [*REJECTED, pa.field("step", pa.string(), nullable=False), pa.field("job", pa.string(), nullable=False)]
 )
 
 OnError = Literal["fail", "skip", "dead_letter"]
@@ -126,6 +133,14 @@ class Stopping(Protocol):
 
     def stopped(self) -> Mapping[int, str]:
         """The partitions that cannot go on, and for each a sentence that says where it stands and why."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A source that can say more of its partitions than the engine sees."""
+
+    def metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """Figures of each partition by its name, such as how far behind it is; may be asked for from any thread."""
 
 
 @runtime_checkable

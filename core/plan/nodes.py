@@ -91,8 +91,10 @@ class SourceNode(Node):
     make: Any
     log_path: str | None = None  # the embedded log or cluster it reads: the default place for the job's ledger
     make_ledger: Any = None  # makes the ledger there, when it is a cluster
+    make_dead_letters: Any = None  # (topic, create) -> a sink for dead letters there, when it is a cluster
     unbounded: bool = True
     dead_letter: str | None = None  # topic for records that cannot be decoded
+    create_dead_letter: bool = False  # whether that topic may be made when it is not there
     identity: tuple[Any, ...] | None = None  # equal for sources that give the same rows, which are then read once
 
 
@@ -255,6 +257,7 @@ class SinkNode(Unary):
     make: Any
     log_path: str | None = None
     make_ledger: Any = None
+    make_dead_letters: Any = None
     guarantee: str = "exactly-once"
     changes: Changes = "upsert"
     key: tuple[str, ...] | None = None  # of the Table whose changes are written; None: of none, or it has no key

@@ -32,6 +32,7 @@ class SourceHead:
     columns: tuple[str, ...]
     ordered: bool
     entry: steps.Step
+    dead_letter: str | None  # the topic for what it rejects
 
 
 @dataclass(slots=True)
@@ -163,7 +164,9 @@ class _Builder:
         entry = steps.PassStep(f"read {node.name}")
         columns = self._plan.needed[id(node)]
         self._pipeline.sources.append(
-            SourceHead(len(self._pipeline.sources), source, columns, id(node) in self._plan.ordered, entry)
+            SourceHead(
+                len(self._pipeline.sources), source, columns, id(node) in self._plan.ordered, entry, node.dead_letter
+            )
         )
         return entry
 

@@ -12,12 +12,13 @@ A failure anywhere throws the engine away; a new one starts from the last commit
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ from windrow.batch import ORIGIN, origin_of
 from windrow.clock import Clock, SystemClock
 from windrow.config import Limits
 from windrow.errors import InvariantError
-from windrow.io.base import EarlySink, Fetched, Sink, TimedSink, TopicWrite
+from windrow.io.base import DEAD_LETTER, EarlySink, Fetched, Measured, Sink, TimedSink, TopicWrite
 from windrow.operators.base import TakesPieces
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
@@ -35,7 +36,7 @@ from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, Recovery, S
 from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
 from windrow.runtime.intake import Intake
 from windrow.runtime.memory import keep_freed_memory
-from windrow.runtime.metrics import EpochReport, Tally
+from windrow.runtime.metrics import EpochReport, SourceCount, Tally
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task, joined
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
@@ -67,8 +68,9 @@ class Engine:
         workers: int = 1,
         limits: Limits | None = None,
         clock: Clock | None = None,
-        dead_letters: Sink | None = None,
+        dead_letters: Mapping[str, Sink] | None = None,
     ) -> None:
+        """`dead_letters`: topic -> the sink for what sources reject whose dead letters go there."""
         self.job = job
         self.plan = plan
         self.metrics = Tally()
@@ -79,7 +81,8 @@ class Engine:
         self._workers = workers
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
-        self._dead_letters = dead_letters
+        self._dead_letters = dict(dead_letters or {})
+        self.sources: dict[str, SourceCount] = defaultdict(SourceCount)
         self._pool = ThreadPoolExecutor(workers, "windrow-worker") if workers > 1 else None
         self._committer = ThreadPoolExecutor(1, "windrow-commit")
         self._pending: Future[EpochReport] | None = None
@@ -117,13 +120,24 @@ class Engine:
         """Let a commit in flight end, stop the threads, close the connectors and the ledger."""
         with ExitStack() as stack:  # from the last to the first, each whether or not another one fails
             stack.callback(self._ledger.close)
-            if self._dead_letters is not None:
-                stack.callback(self._dead_letters.close)
+            for sink in self._dead_letters.values():
+                stack.callback(sink.close)
             if self._pipeline is not None:
                 self._pipeline.close(stack)
             if self._pool is not None:
                 stack.callback(self._pool.shutdown)
             stack.callback(self._committer.shutdown)
+
+    def source_metrics(self) -> dict[str, dict[str, Any]]:
+        """Of every source what became of its records, and what it says itself of each partition."""
+        heads = self._pipeline.sources if self._pipeline is not None else []
+        found: dict[str, dict[str, Any]] = {}
+        for head in heads:
+            source = head.source
+            found[source.name] = self.sources[source.name].as_dict()
+            if isinstance(source, Measured):
+                found[source.name]["partitions"] = {place: dict(said) for place, said in source.metrics().items()}
+        return found
 
     def _restore(self, recovery: Recovery, heard_us: int | None) -> None:
         for name, saved in recovery.progress.get("timelines", {}).items():
@@ -208,7 +222,7 @@ class Engine:
             bytes=size,
             rows_out=sum(batch.num_rows for batches in sink_rows for batch in batches),
             late_rows=late,
-            rejected_rows=sum(batch.num_rows for batch in rejected),
+            rejected_rows=sum(batch.num_rows for batches in rejected.values() for batch in batches),
             seconds=time.perf_counter() - begun,
             commit_seconds=0.0,
             watermark_us=self._watermark(),
@@ -225,7 +239,7 @@ class Engine:
         self,
         commit: EpochCommit,
         sink_rows: Sequence[Sequence[pa.RecordBatch]],
-        rejected: Sequence[pa.RecordBatch],
+        rejected: Mapping[str | None, Sequence[pa.RecordBatch]],
         report: EpochReport,
     ) -> EpochReport:
         begun = time.perf_counter()
@@ -233,8 +247,8 @@ class Engine:
         reach("commit.begin")
         for end, batches in zip(self.pipeline.sinks, sink_rows, strict=True):
             outputs += end.sink.stage(commit.epoch, batches)
-        if self._dead_letters is not None:
-            outputs += self._dead_letters.stage(commit.epoch, rejected)
+        for topic, sink in self._dead_letters.items():
+            outputs += sink.stage(commit.epoch, rejected.get(topic, ()))
         reach("commit.staged")
         whole = EpochCommit(commit.epoch, commit.positions, commit.progress, commit.state, outputs)
         self._ledger.commit(whole)
@@ -250,7 +264,7 @@ class Engine:
 
     # -- read and apply ------------------------------------------------------------------------------------------
 
-    def _read(self, planned: EpochInput) -> tuple[list[Task], list[pa.RecordBatch], int, int]:
+    def _read(self, planned: EpochInput) -> tuple[list[Task], dict[str | None, list[pa.RecordBatch]], int, int]:
         now = planned.now_us
         self._register_clocks(now)
         work = [
@@ -261,7 +275,10 @@ class Engine:
         ]
         results = self._each(lambda item: self._read_partition(*item, now), work)
         self._mark_ended(planned)
-        rejected = [batch for read in results for batch in read.rejected]
+        rejected: dict[str | None, list[pa.RecordBatch]] = {}
+        for (head, *_), read in zip(work, results, strict=True):
+            self.sources[head.source.name].add(read.rows, read.bytes, read.rejected, head.dead_letter is not None)
+            rejected.setdefault(head.dead_letter, []).extend(read.rejected)
         return [read.task for read in results], rejected, sum(r.rows for r in results), sum(r.bytes for r in results)
 
     def _read_partition(self, head: SourceHead, partition: int, start: int, end: int, now_us: int) -> _Read:
@@ -278,7 +295,7 @@ class Engine:
             read.bytes += piece.input_bytes
             read.rows += piece.data.num_rows
             if piece.rejected is not None and piece.rejected.num_rows:
-                read.rejected.append(piece.rejected)
+                read.rejected.append(_dead_letters(piece.rejected, name, self.job))
                 read.rows += piece.rejected.num_rows
             if piece.data.num_rows:
                 head.entry.run(_with_origin(piece, head.number, partition) if head.ordered else piece.data, task)
@@ -416,7 +433,7 @@ class Engine:
 
     def _all_sinks(self) -> list[Sink]:
         sinks = [end.sink for end in self.pipeline.sinks]
-        return [*sinks, self._dead_letters] if self._dead_letters is not None else sinks
+        return [*sinks, *self._dead_letters.values()]
 
     def _each(self, action: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """`action` of every item, on the worker threads when there are several; results in the order of `items`."""
@@ -428,6 +445,12 @@ class Engine:
 def _redone(sink: Sink) -> bool:
     """Whether the sink shows an epoch before the ledger has committed it: a redo must then give it the same rows."""
     return sink.guarantee != "exactly-once" or (isinstance(sink, EarlySink) and sink.early)
+
+
+def _dead_letters(rejected: pa.RecordBatch, step: str, job: str) -> pa.RecordBatch:
+    """`REJECTED` as `DEAD_LETTER`."""
+    added = [pa.repeat(step, rejected.num_rows), pa.repeat(job, rejected.num_rows)]
+    return pa.RecordBatch.from_arrays([*rejected.columns, *added], schema=DEAD_LETTER)
 
 
 def _with_origin(piece: Fetched, source: int, partition: int) -> pa.RecordBatch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +53,33 @@ class Tally:
             yield
         finally:
             self.add(name, rows, time.perf_counter_ns() - start)
+
+
+@dataclass(slots=True)
+class SourceCount:
+    """What became of one source's records: ``rows_in == rows_out + rejected_rows``.
+
+    `rejected_rows` could not be decoded; `dead_letter_rows` of them went to a topic of dead letters, the others were
+    skipped.
+    """
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected_rows: int = 0
+    dead_letter_rows: int = 0
+    bytes: int = 0
+
+    def add(self, rows: int, size: int, rejected: Sequence[Sized], kept: bool) -> None:
+        """Add what was read of a partition: `rows` of them, and the batches that were rejected."""
+        bad = sum(len(batch) for batch in rejected)
+        self.rows_in += rows
+        self.rows_out += rows - bad
+        self.rejected_rows += bad
+        self.dead_letter_rows += bad if kept else 0
+        self.bytes += size
+
+    def as_dict(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(slots=True)

@@ -69,9 +69,7 @@ class KafkaSink:
             topics.create(self._cluster, self._create)
             self._partitions = topics.partition_count(self._cluster, self._topic)
         if not self._partitions:
-            raise PlanError(
-                f"sink {self.name!r}: there is no topic {self._topic!r}; make it, or say write_kafka(..., create=True)"
-            )
+            raise self._missing()
         self._max_bytes = topics.max_batch_bytes(self._cluster, self._topic)
         self._owner = owner
         if not self._in_ledger:
@@ -107,15 +105,20 @@ class KafkaSink:
                 compression=self._compression,
                 max_batch_bytes=self._max_bytes,
             )
-            if len(encoded.too_large):
-                raise self._too_large(part, out, int(encoded.too_large[0]))
-            records[self._topic, part] = encoded.batches
+            large = [self._large(part, out, row) for row in encoded.too_large.tolist()]
+            records[self._topic, part] = [*encoded.batches, *large]
         return records
 
-    def _too_large(self, partition: int, out: Outgoing, row: int) -> RecordError:
+    def _missing(self) -> PlanError:
+        return PlanError(
+            f"sink {self.name!r}: there is no topic {self._topic!r}; make it, or say write_kafka(..., create=True)"
+        )
+
+    def _large(self, partition: int, out: Outgoing, row: int) -> EncodedBatch:
+        """A batch for a record that is above the limit; here there is none."""
         key = out.keys[row].as_py() if out.keys is not None else None
         size = len(out.values[row].as_py() or b"")
-        return RecordError(
+        raise RecordError(
             f"sink {self.name!r}: a record for topic {self._topic!r}, partition {partition}, key {repr(key)[:_SHOWN]}, "
             f"has a value of {size} bytes; the topic takes record batches of {self._max_bytes} "
             "(max.message.bytes). Raise that, or write smaller rows"
