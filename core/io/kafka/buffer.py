@@ -53,6 +53,9 @@ class Feed:
     high_watermark: int = -1
     log_start: int = -1
     held_s: float = 0.0  # since when an open transaction has kept the stable offset where it is; 0: none does
+    told_held: bool = False  # it was said that this takes long
+    fetched_bytes: int = 0  # as they came over the network
+    refetches: int = 0  # of record batches that were damaged
     fed_s: float = 0.0  # when the last chunk came
     broken_at: int = -1  # a batch that was refetched once already
     stopped: Broken | None = None
@@ -102,6 +105,28 @@ class Feed:
             return min(end, max(self.end, self.position))
         waited = time.monotonic() - self.fed_s >= EMPTY_WAIT_S
         return end if rows or waited else self.position
+
+    def metrics(self) -> dict[str, float]:
+        """Where it stands (offsets are the next to come; -1: not known yet), what waits, and what was fetched.
+
+        `lag`: committed offsets that are not read yet. `held_back`: offsets above them that a transaction which is
+        still open, somebody else's, keeps from readers of committed records; `held_seconds`: for how long it has done
+        so without the stable offset moving.
+        """
+        end = self.stable_offset if self.end is None else self.end
+        return {
+            "next_offset": self.position,
+            "fetched_offset": self.fetch_offset,
+            "stable_offset": self.stable_offset,
+            "high_watermark": self.high_watermark,
+            "lag": max(end - self.position, 0) if self.position >= 0 else 0,
+            "held_back": max(self.high_watermark - self.stable_offset, 0),
+            "held_seconds": time.monotonic() - self.held_s if self.held_s else 0.0,
+            "buffered_bytes": self.nbytes,
+            "fetched_bytes": self.fetched_bytes,
+            "refetches": self.refetches,
+            "stopped": int(self.stopped is not None),
+        }
 
     @property
     def known_end(self) -> int:

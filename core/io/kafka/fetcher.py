@@ -216,6 +216,7 @@ class Fetcher:
             _watch_transactions(feed, answer)
             feed.stable_offset, feed.high_watermark = answer.stable_offset, answer.high_watermark
             feed.log_start = answer.log_start
+            feed.fetched_bytes += len(answer.records)
             if answer.diverged_at >= 0:
                 self.fail(BrokerError(_cut_back(feed, answer.diverged_at)))
             elif got is not None:
@@ -235,6 +236,8 @@ class Fetcher:
             if feed.broken_at == at:
                 feed.stopped = records.Broken(at, got.broken.reason)
                 log.error("%s[%d] stops at offset %d: %s", feed.topic, feed.partition, at, got.broken.reason)
+            else:
+                feed.refetches += 1
             feed.broken_at = at
 
     def _refused(self, feed: Feed, generation: int, answer: wire.Answer) -> bool:
@@ -344,11 +347,11 @@ class _BrokerThread:
 def _watch_transactions(feed: Feed, answer: wire.Answer) -> None:
     """Says, once, when somebody's transaction has been open for so long that it may never end."""
     if answer.high_watermark <= answer.stable_offset or answer.stable_offset != feed.stable_offset:
-        feed.held_s = 0.0
+        feed.held_s, feed.told_held = 0.0, False
     elif not feed.held_s:
         feed.held_s = time.monotonic()
-    elif feed.held_s > 0 and time.monotonic() - feed.held_s > _HANGING_S:
-        feed.held_s = -1.0
+    elif not feed.told_held and time.monotonic() - feed.held_s > _HANGING_S:
+        feed.told_held = True
         log.warning(
             "%s[%d]: a transaction of another program has been open for %d s and holds back %d offsets from %d on; "
             "kafka-transactions.sh find-hanging shows whose it is",

@@ -130,22 +130,13 @@ class KafkaSource:
             halted = [f for f in self._fetcher.feeds.values() if f.stopped is not None and f.position == f.fetch_offset]
         return {feed.number: _halt(feed) for feed in halted}
 
-    def metrics(self) -> dict[str, dict[str, int]]:
-        """Of each partition by ``topic[partition]``: where it stands, what waits, and by how much an open transaction
-        of somebody keeps committed records back (`held_back`)."""
-        fetcher = self._running()
-        with fetcher.changed:
-            return {
-                f"{feed.topic}[{feed.partition}]": {
-                    "next_offset": feed.position,
-                    "fetched_offset": feed.fetch_offset,
-                    "stable_offset": feed.stable_offset,
-                    "high_watermark": feed.high_watermark,
-                    "held_back": max(feed.high_watermark - feed.stable_offset, 0),
-                    "buffered_bytes": feed.nbytes,
-                }
-                for feed in fetcher.feeds.values()
-            }
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Of each partition by ``topic[partition]``: see `buffer.Feed.metrics`. Nothing before it is read."""
+        if self._fetcher is None:
+            return {}
+        with self._fetcher.changed:
+            feeds = self._fetcher.feeds.values()
+            return {f"{feed.topic}[{feed.partition}]": feed.metrics() for feed in feeds}
 
     # -- reading
 
