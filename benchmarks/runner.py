@@ -28,7 +28,7 @@ class BenchmarkError(Exception):
 def load_all() -> dict[str, Benchmark]:
     """Import every module of this folder; the registry they fill, in alphabetical order."""
     for module in pkgutil.iter_modules(benchmarks.__path__):
-        if module.name not in _NOT_BENCHMARKS:
+        if not module.ispkg and module.name not in _NOT_BENCHMARKS:
             importlib.import_module(f"benchmarks.{module.name}")
     return dict(sorted(registry.items()))
 
