@@ -7,6 +7,7 @@ from dataclasses import replace
 from windrow import expressions
 from windrow.api.aggregates import AggregateExpr
 from windrow.api.stream import Aggregated, Stream, Table
+from windrow.api.windows import lateness_us
 from windrow.arrow_types import fields_of, list_of
 from windrow.datatypes import BOOL, FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError
@@ -15,6 +16,7 @@ from windrow.plan.expr import Expression
 from windrow.plan.window import ROW_COUNT, UNDOABLE, Aggregate, Aggregation, Window
 from windrow.state.keys.order import check_order
 from windrow.state.keys.words import check_key_types
+from windrow.units import Duration
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _FLOATS = {"double", "float", "halffloat"}
@@ -23,13 +25,21 @@ _FLOATS = {"double", "float", "halffloat"}
 class GroupBy:
     """A stream with its keys; `window` may follow, `agg` must."""
 
-    def __init__(self, stream: Stream, keys: tuple[str, ...], window: Window | None = None) -> None:
+    def __init__(
+        self, stream: Stream, keys: tuple[str, ...], window: Window | None = None, lateness_us: int = 0
+    ) -> None:
         self._stream = stream
         self._keys = keys
         self._window = window
+        self._lateness_us = lateness_us
 
-    def window(self, window: Window) -> GroupBy:
-        """Aggregate within windows of event time (or count); see `tumbling`, `hopping`, `session` and the others."""
+    def window(self, window: Window, *, allowed_lateness: Duration = 0) -> GroupBy:
+        """Aggregate within windows of event time (or count); see `tumbling`, `hopping`, `session` and the others.
+
+        A window takes events until the watermark has passed its end by `allowed_lateness`, and its state is kept so
+        long. `final()` gives it once, then; `current(every="close")` when it ends, and again whenever a late event has
+        changed it. Later events go to `late`.
+        """
         if not isinstance(window, Window):
             raise PlanError(f"window: expected wr.tumbling(...), wr.hopping(...) or another window, got {window!r}")
         if window.kind != "count" and not window.processing and not self._stream._node.timed:
@@ -37,7 +47,7 @@ class GroupBy:
         stream = self._stream
         if window.processing:
             stream = stream._then(nodes.Watermark(stream.schema, True, stream._node, None, 0, None))
-        return GroupBy(stream, self._keys, window)
+        return GroupBy(stream, self._keys, window, lateness_us(window, allowed_lateness))
 
     def agg(self, *aggregates: AggregateExpr, **named: AggregateExpr) -> Aggregated | Table:
         """One row a group (and window), with the keys, the window's bounds and these aggregates as columns.
@@ -70,6 +80,7 @@ class GroupBy:
             aggregates=aggregates,
             emit="current" if self._window is None else "final",
             weighted=source._node.updating,
+            lateness_us=self._lateness_us,
         )
         timed = self._window is not None and self._window.kind != "count"
         node = nodes.Aggregate(schema, timed, source._node, aggregation, arguments)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from windrow.api.grouping import GroupBy
     from windrow.api.job import Job
     from windrow.api.over import Frames
+    from windrow.api.windows import Every, Time
     from windrow.codec.kafka_compression import Compression
     from windrow.io.log.log import Log
     from windrow.plan.join import How, Strategy
@@ -533,18 +534,26 @@ class Aggregated(Stream):
     _node: nodes.Aggregate
 
     def final(self) -> Self:
-        """Each window once, when the watermark has passed its end."""
+        """Each window once, when the watermark has passed its end (and the allowed lateness, if there is one)."""
         return self
 
-    def current(self) -> Table:
-        """Every epoch the windows that changed, as updates of the rows sent before."""
-        aggregation = replace(self._node.aggregation, emit="current")
+    def current(self, *, every: Every = "epoch", time: Time = "event") -> Table:
+        """The windows that changed, as updates of the rows sent before.
+
+        In every epoch; or early each time that event time (``time="processing"``: the clock) has passed a multiple of
+        `every`; or with ``every="close"`` not before they end. From its end on a window is sent in every epoch in which
+        a late event has changed it.
+        """
+        from windrow.api.windows import firing
+
+        when = firing(self._node.aggregation.window, every, time)
+        aggregation = replace(self._node.aggregation, emit="current", firing=when)
         extra = () if aggregation.window is None else _window_key(aggregation.window.kind)
         return Table(replace(self._node, aggregation=aggregation), (*aggregation.keys, *extra))
 
     @property
     def late(self) -> Stream:
-        """The events that came after their window had closed, with the columns they had."""
+        """The events that came when all their windows had closed, with the columns they had."""
         return Stream(nodes.Late(self._node.input.schema, False, self._node))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from windrow.errors import PlanError
-from windrow.plan.window import Window
+from windrow.plan.window import Firing, Window
 from windrow.units import Duration, duration_us
 
 Time = Literal["event", "processing"]
+Every = Duration | Literal["epoch", "close"]
 
 
 def tumbling(size: Duration, *, offset: Duration = 0, time: Time = "event") -> Window:
@@ -52,6 +53,31 @@ def count_window(size: int) -> Window:
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise PlanError(f"count window: size must be a number of events of 1 or more, got {size!r}")
     return Window("count", count=size)
+
+
+def lateness_us(window: Window, allowed: Duration) -> int:
+    """How long a window takes rows after its end, in microseconds; raises `PlanError` where no row is ever late."""
+    us = duration_us(allowed, "window: allowed_lateness")
+    if us and window.kind == "count":
+        raise PlanError(f"window: {window} goes by arrival: nothing is ever late; leave allowed_lateness out")
+    if us and window.processing:
+        raise PlanError(f"window: no event is late in {window}; leave allowed_lateness out")
+    return us
+
+
+def firing(window: Window | None, every: Every, time: Time) -> Firing | None:
+    """When windows that are followed are sent; None: in every epoch."""
+    processing = _processing(time)
+    if every == "epoch":
+        return None
+    if window is None or window.kind in ("count", "session"):
+        raise PlanError(
+            f"current: {window or 'a grouping without a window'} is followed in every epoch only; every= is for "
+            "windows on a grid: tumbling, hopping and cumulate"
+        )
+    if every == "close":
+        return Firing(None)
+    return Firing(_positive(every, "current: every"), processing)
 
 
 def _processing(time: Time) -> bool:

@@ -76,6 +76,17 @@ class TakesPieces(Protocol):
         """As `process` for each of them in turn."""
 
 
+@runtime_checkable
+class Clocked(Protocol):
+    """A shard that sends rows by processing time."""
+
+    def at(self, now_us: int) -> None:
+        """The time of the epoch, before `advance`; a redo of the epoch has the same."""
+
+    def due(self, now_us: int) -> bool:
+        """Whether an epoch is wanted although no event has come."""
+
+
 class StatefulOperator(Protocol):
     """A stateful operator of a job: holds no state itself."""
 

@@ -42,7 +42,7 @@ def _aggregate(aggregation: Aggregation, context: OperatorContext) -> StatefulOp
         case "session":
             return SessionAggregate(aggregation, window, context.retract)
         case "count":
-            return CountAggregate(aggregation, window)
+            return CountAggregate(aggregation, window, context.retract)
         case "tumbling" | "hopping" | "cumulate":
-            return WindowAggregate(aggregation, window)
+            return WindowAggregate(aggregation, window, context.retract)
     raise PlanError(f"{aggregation.name}: no operator for {window}")

@@ -17,11 +17,12 @@ from windrow.state.aggregations.counts import CountState
 class CountAggregate:
     """`StatefulOperator` for count windows. No row is ever late."""
 
-    def __init__(self, aggregation: Aggregation, window: Window) -> None:
+    def __init__(self, aggregation: Aggregation, window: Window, retract: bool = False) -> None:
         self.name = aggregation.name
         self.keys = (aggregation.keys,)
         self._aggregation = aggregation
         self._window = window
+        self._retract = retract
 
     def close_until(self, watermark_us: int) -> None:
         """Time closes nothing here."""
@@ -34,4 +35,4 @@ class CountAggregate:
         return Prepared(batch.select(names or batch.schema.names[:1]))
 
     def shard(self, number: int) -> ShardState:
-        return CountState(self._aggregation, self._window)
+        return CountState(self._aggregation, self._window, self._retract)

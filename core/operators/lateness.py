@@ -38,12 +38,13 @@ def watermarks_of(batch: pa.RecordBatch) -> Int64s | None:
     return watermarks
 
 
-def limits(batch: pa.RecordBatch, closed_us: int) -> Int64s | None:
-    """For each row the time up to which windows are closed for it; None: none of its windows is."""
+def limits(batch: pa.RecordBatch, closed_us: int, lateness_us: int = 0) -> Int64s | None:
+    """For each row the time up to which windows are closed for it, `lateness_us` after their end; None: none of its
+    windows is."""
     watermarks = watermarks_of(batch)
     if watermarks is not None:
-        return np.maximum(watermarks, closed_us)
+        return np.maximum(watermarks, closed_us) - lateness_us
     times = times_of(batch)
-    if closed_us > BEFORE_TIME_US and len(times) and int(times.min()) <= closed_us:
-        return np.full(len(times), closed_us, np.int64)
+    if closed_us > BEFORE_TIME_US and len(times) and int(times.min()) <= closed_us - lateness_us:
+        return np.full(len(times), closed_us - lateness_us, np.int64)
     return None

@@ -44,7 +44,7 @@ class SessionAggregate:
             return Prepared(None)
         late = None
         froms: Int64s | None = None
-        limit = limits(batch, self._closed.closed_us)
+        limit = limits(batch, self._closed.closed_us, self._aggregation.lateness_us)
         if limit is not None:
             kept = times_of(batch) + self._window.gap_us > limit
             if not kept.all():

@@ -13,17 +13,20 @@ from windrow.operators.partial import Trial, aggregate_batch, can_be_partial, ne
 from windrow.plan.window import Aggregation, Window
 from windrow.state.aggregations.grid import grid_of
 from windrow.state.aggregations.panes import PANE, PaneState
+from windrow.state.aggregations.updates import WindowUpdates
 
 
 class WindowAggregate:
     """`StatefulOperator` for windows that are made of panes."""
 
-    def __init__(self, aggregation: Aggregation, window: Window) -> None:
+    def __init__(self, aggregation: Aggregation, window: Window, retract: bool = False) -> None:
         self.name = aggregation.name
         self.keys = (aggregation.keys,)
         self._aggregation = aggregation
         self._window = window
-        self._grid = grid_of(window)
+        self._grid = grid_of(window, aggregation.lateness_us)
+        self._followed = aggregation.emit == "current" and (retract or aggregation.firing is not None)
+        self._retract = retract
         self._closed = Closed()
         self._partial = can_be_partial(aggregation)
         self._trial = Trial()
@@ -52,6 +55,8 @@ class WindowAggregate:
         return Prepared(self._rows(batch, codes), late)
 
     def shard(self, number: int) -> ShardState:
+        if self._followed:
+            return WindowUpdates(self._aggregation, self._window, self._retract)
         return PaneState(self._aggregation, self._window)
 
     def _one_code(self, batch: pa.RecordBatch) -> int | None:

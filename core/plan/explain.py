@@ -91,9 +91,12 @@ def _aggregate(node: nodes.Aggregate) -> str:
     arguments = {name: str(e) for name, e in node.arguments}
     shown = ", ".join(f"{a.name} = {_call(a, arguments)}" for a in aggregation.aggregates)
     window = aggregation.window
-    bound = "state bounded by the watermark" if window and window.kind != "count" else "state unbounded: one row a key"
+    after = f" - {format_us(aggregation.lateness_us)}" if aggregation.lateness_us else ""
+    bound = f"state bounded by the watermark{after}"
+    if window is None or window.kind == "count":
+        bound = "state unbounded: one row a key"
     rule = f" {window}" if window else ""
-    return f"group by [{', '.join(aggregation.keys)}]{rule} {aggregation.emit}: {shown} ({bound})"
+    return f"group by [{', '.join(aggregation.keys)}]{rule} {aggregation.when}: {shown} ({bound})"
 
 
 def _join(join: Join) -> str:

@@ -118,12 +118,6 @@ def _retracting(order: tuple[nodes.Node, ...], consumers: dict[int, list[nodes.N
     found: set[int] = set()
     for node in order:
         if isinstance(node, nodes.Stateful) and node.updating and _needs_old(node, consumers):
-            window = node.aggregation.window if isinstance(node, nodes.Aggregate) else None
-            if window is not None and window.kind != "session":
-                raise PlanError(
-                    f"{node.spec.name}: the updates of windows (current) can be written and collected by their key; a "
-                    "filter, a grouping or a change log needs the rows that are replaced: take final() windows"
-                )
             found.add(id(node))
     return found
 

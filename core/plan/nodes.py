@@ -190,6 +190,10 @@ class Aggregate(Stateful):
         return self.updating and (self.aggregation.weighted or grows)
 
     @property
+    def hold_us(self) -> int:
+        return self.aggregation.lateness_us
+
+    @property
     def spec(self) -> Aggregation:
         return self.aggregation
 
@@ -228,7 +232,7 @@ class Aggregate(Stateful):
             where = f" where {described(arguments[a.where]) if a.where in arguments else a.where}" if a.where else ""
             plain = [f"{name}={value}" for name, value in a.options if isinstance(value, (int, str, float))]
             parts.append(f"{a.name}={a.function}({', '.join([argument, *plain])}){where}: {a.argument_type}")
-        return f"by [{keys}] {aggregation.window or 'all time'} emit {aggregation.emit} [{'; '.join(parts)}]"
+        return f"by [{keys}] {aggregation.window or 'all time'} emit {aggregation.when} [{'; '.join(parts)}]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

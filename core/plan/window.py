@@ -77,12 +77,30 @@ ROW_COUNT = "__rows"
 
 
 @dataclass(frozen=True, slots=True)
+class Firing:
+    """When windows that are followed as they grow are sent before their end: not at all (`every_us` None), or when the
+    watermark (`processing`: the clock) has passed a multiple of `every_us`. From their end on they are sent in every
+    epoch that changes them.
+    """
+
+    every_us: int | None
+    processing: bool = False
+
+    def __str__(self) -> str:
+        if self.every_us is None:
+            return "from their end on"
+        return f"every {format_us(self.every_us)}{' of processing time' if self.processing else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregation:
     """A stateful grouping: keys, window, aggregates, and when results come out.
 
     emit ``final``: a window's rows once, when the watermark passes its end; ``current``: every epoch, the rows that
     changed. Without a window there is no end: emit is always ``current`` and the result is a Table.
-    `weighted`: the input is the changes of a Table, and the last aggregate is the `ROW_COUNT`.
+    `weighted`: the input is the changes of a Table, and the last aggregate is the `ROW_COUNT`. A window takes rows, and
+    is not final, until the watermark has passed its end by `lateness_us`; `firing` (None: in every epoch) says when
+    windows that changed are sent.
     """
 
     name: str
@@ -92,3 +110,11 @@ class Aggregation:
     aggregates: tuple[Aggregate, ...]
     emit: Literal["final", "current"]
     weighted: bool = False
+    lateness_us: int = 0
+    firing: Firing | None = None
+
+    @property
+    def when(self) -> str:
+        """When rows come out, for people."""
+        late = f", late by up to {format_us(self.lateness_us)}" if self.lateness_us else ""
+        return f"{self.emit}{f' {self.firing}' if self.firing is not None else ''}{late}"

@@ -28,7 +28,7 @@ from windrow.clock import Clock, SystemClock
 from windrow.config import Limits
 from windrow.errors import InvariantError
 from windrow.io.base import DEAD_LETTER, EarlySink, Fetched, Measured, Sink, TimedSink, TopicWrite
-from windrow.operators.base import TakesPieces
+from windrow.operators.base import Clocked, TakesPieces
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
@@ -366,6 +366,8 @@ class Engine:
                     continue
                 for piece in joined(pieces):
                     state.process(piece, side)
+        if isinstance(state, Clocked):
+            state.at(now_us)
         with task.tally.timed(f"advance {head.name}", rows):
             emitted = state.advance(watermark)
         for batch in emitted:
@@ -418,7 +420,8 @@ class Engine:
         }
 
     def settle(self) -> bool:
-        """No event has come: if time alone has moved a watermark (idle partitions), run an epoch without input."""
+        """No event has come: if time alone has moved a watermark (idle partitions), or made it time to send what has
+        changed, run an epoch without input."""
         if self.finished:
             return False
         self.drain()
@@ -426,10 +429,15 @@ class Engine:
         self._register_clocks(now)
         for timeline in self.pipeline.timelines.values():
             timeline.settle(now, False)
-        if any(self._watermark_of(head, False) > self._closed_us[head.name] for head in self.pipeline.operators):
+        if any(self._wants_epoch(head, now) for head in self.pipeline.operators):
             self._run(EpochInput({}, False, now))
             return True
         return False
+
+    def _wants_epoch(self, head: OperatorHead, now_us: int) -> bool:
+        if self._watermark_of(head, False) > self._closed_us[head.name]:
+            return True
+        return any(isinstance(shard, Clocked) and shard.due(now_us) for shard in head.shards)
 
     def _all_sinks(self) -> list[Sink]:
         sinks = [end.sink for end in self.pipeline.sinks]

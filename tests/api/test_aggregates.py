@@ -211,9 +211,22 @@ def test_a_grouping_of_sessions_as_they_grow(epochs: list[list[tuple[int, int]]]
     assert replayed(given_rows) == bag(wanted)
 
 
-def test_windows_that_are_not_sessions_say_what_they_cannot() -> None:
-    """law: their updates replace rows by key, which a second grouping cannot follow."""
-    feed = Feed(wr.schema(user="int64", time="timestamp"))
-    windows = feed.stream().watermark("time").group_by("user").window(wr.tumbling("20s")).agg(n=wr.count())
-    with pytest.raises(wr.PlanError, match=r"updates of windows \(current\)"):
-        windows.current().group_by("user").agg(n=wr.count()).explain()
+@pytest.mark.parametrize("window", [wr.tumbling("20s"), wr.hopping("60s", "20s"), wr.count_window(3)])
+def test_a_grouping_of_windows_as_they_grow(window: Any) -> None:
+    """Law: what a second grouping makes of updates is what it makes of the windows as they are at the end."""
+    feed = Feed(wr.schema(user="int64", time=wr.field("timestamp", format="s")))
+    windows = feed.stream().watermark("time", delay="1h").group_by("user").window(window).agg(n=wr.count())
+    sizes = windows.current().filter(pl.col("n") < 3).group_by("n").agg(windows=wr.count(), last=wr.max("user"))
+    rows = []
+    with Driver(sizes) as driver, Driver(windows.current()) as plain:
+        last: dict[Any, int] = {}
+        for second in (0, 5, 5, 21, 30, 65, 20):
+            feed.append({"user": [1, 2, second % 2], "time": [second * 1_000_000] * 3})
+            rows.append(driver.step())
+            for row in plain.step():
+                last[tuple(value for name, value in row.items() if name != "n")] = row["n"]
+    wanted = []
+    for n in {n for n in last.values() if n < 3}:
+        users = [key[0] for key, size in last.items() if size == n]
+        wanted.append({"n": n, "windows": len(users), "last": max(users)})
+    assert replayed(rows) == bag(wanted)

@@ -45,6 +45,13 @@ class _Listed:
         listed: Int32s = rows[(flags[rows] & self._bit) != 0]
         return listed
 
+    def drop(self, rows: Int32s, flags: Bytes) -> None:
+        """These have the bit no more."""
+        flags[rows] &= ~self._bit
+        left = self.rows(flags)
+        self._rows[: len(left)] = left
+        self._count = len(left)
+
     def clear(self, flags: Bytes) -> None:
         flags[self._rows[: self._count]] &= ~self._bit
         self._count = 0
@@ -177,6 +184,16 @@ class Rows:
         """What changed has been emitted."""
         if self._changed is not None:
             self._changed.clear(self.flags)
+
+    def settle_some(self, ids: Int32s) -> None:
+        """What changed in these groups has been emitted."""
+        if self._changed is not None:
+            self._changed.drop(ids, self.flags)
+
+    def mark_changed(self, ids: Int32s) -> None:
+        """These groups, which are present, have changed since their last emission; as for saving, they have not."""
+        if self._changed is not None:
+            self._changed.mark(ids, CHANGED, self.flags)
 
     def dirty(self) -> Int32s:
         """The groups changed since `clean`, in order."""

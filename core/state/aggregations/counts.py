@@ -14,6 +14,8 @@ from windrow.state.aggregations.keyed import KeyedState, Piece, columns_of, int_
 from windrow.state.aggregations.output import result_batch
 from windrow.state.aggregations.panes import ID
 from windrow.state.aggregations.pool import Pool
+from windrow.state.aggregations.tables import may_stay
+from windrow.state.changes import Before, differing
 from windrow.state.columns import grown
 from windrow.state.saved import table_of
 
@@ -24,19 +26,23 @@ SEEN = "__seen"
 class CountState(KeyedState):
     """One shard of an aggregation over windows of a number of events.
 
-    What it knows of a key, the number of its events, has no end: this state is as large as there are keys.
+    What it knows of a key, the number of its events, has no end: this state is as large as there are keys. With
+    `retract`, the row that a new one replaces is sent before it, with weight -1.
     """
 
-    def __init__(self, aggregation: Aggregation, window: Window) -> None:
+    def __init__(self, aggregation: Aggregation, window: Window, retract: bool = False) -> None:
         super().__init__(aggregation)
         self._per_window = window.count
         self._current = aggregation.emit == "current"
+        self._compare = self._current and (retract or may_stay(aggregation))
+        self._retract = retract
         self.clear()
 
     def clear(self) -> None:
         self._seen: Int64s = np.empty(0, np.int64)
         self._unsaved_keys: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
         self._pool = Pool(self.accumulators, self._current)
+        self._before = Before()
 
     def take(self, ids: Int32s, data: pa.RecordBatch, piece: Piece) -> None:
         self._ensure()
@@ -44,6 +50,10 @@ class CountState(KeyedState):
         number_windows(ids, self._per_window, self._seen, numbers)
         self._unsaved_keys[ids] = True
         rows = self._pool.find(numbers, ids)
+        if self._compare:
+            settled = self._pool.rows.settled(rows)
+            if len(settled):
+                self._before.keep(settled, self._results(settled, -1))
         piece.apply(self._pool.rows, rows)
 
     def _ensure(self) -> None:
@@ -62,15 +72,21 @@ class CountState(KeyedState):
         pool = self._pool
         full = self._full()
         rows = pool.rows.changed() if self._current else full
+        old_rows, old = self._before.take()
         outputs = []
-        if len(rows):
-            rows = rows[np.lexsort((pool.codes[rows], pool.numbers[rows]))]
-            numbers = {"window_number": pa.array(pool.codes[rows])}
-            keys = self.key_columns(pool.numbers[rows])
-            outputs = [result_batch(self, keys, numbers, pool.rows.select(rows), len(rows))]
+        if len(rows) and old is not None:
+            outputs = differing(old_rows, old, rows, self._results(rows, 1), retract=self._retract)
+        elif len(rows):
+            outputs = [self._results(rows[np.lexsort((pool.codes[rows], pool.numbers[rows]))], 1)]
         pool.rows.settle()
         pool.drop_rows(full)
         return outputs
+
+    def _results(self, rows: Int32s, weight: int) -> pa.RecordBatch:
+        pool = self._pool
+        numbers = {"window_number": pa.array(pool.codes[rows])}
+        keys = self.key_columns(pool.numbers[rows])
+        return result_batch(self, keys, numbers, pool.rows.select(rows), len(rows), weight)
 
     def expire(self, watermark_us: int) -> None:
         self._ensure()

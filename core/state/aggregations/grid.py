@@ -28,6 +28,7 @@ class Grid:
     offset_us: int
     per_pane: int
     cumulate: bool
+    lateness_us: int = 0  # how long after its end a window still takes rows
 
     @property
     def step_us(self) -> int:
@@ -45,7 +46,7 @@ class Grid:
             return None
         code = pane * self.per_pane
         first, last = self.windows_of(np.array([code], np.int64))
-        if first[0] > last[0] or self.end_us(int(first[0])) <= closed_us:
+        if first[0] > last[0] or self.end_us(int(first[0])) <= closed_us - self.lateness_us:
             return None
         return code
 
@@ -54,8 +55,8 @@ class Grid:
         codes = np.empty(len(times), np.int64)
         late = pane_codes(
             times,
-            _NONE if watermarks is None else watermarks,
-            closed_us,
+            _NONE if watermarks is None else watermarks - self.lateness_us,
+            closed_us - self.lateness_us,
             self.offset_us,
             self.width_us,
             self.size_us,
@@ -80,6 +81,10 @@ class Grid:
         return window * self.step_us + self.span_us + self.offset_us
 
     def last_closed(self, watermark_us: int) -> int:
+        """The latest window that takes no more rows: the watermark has passed its end, by the allowed lateness."""
+        return self.last_ended(watermark_us - self.lateness_us)
+
+    def last_ended(self, watermark_us: int) -> int:
         """The latest window that ends at or before the watermark."""
         return (watermark_us - self.offset_us - self.span_us) // self.step_us
 
@@ -92,11 +97,12 @@ class Grid:
         return ends - self.size_us, ends
 
 
-def grid_of(window: Window) -> Grid:
+def grid_of(window: Window, lateness_us: int = 0) -> Grid:
     """The grid of a tumbling, hopping or cumulate window."""
     if window.kind == "cumulate":
         per_pane = window.size_us // window.slide_us
-        return Grid(window.slide_us, window.size_us, window.slide_us, window.offset_us, per_pane, True)
+        return Grid(window.slide_us, window.size_us, window.slide_us, window.offset_us, per_pane, True, lateness_us)
     slide = window.slide_us if window.kind == "hopping" else window.size_us
     width = math.gcd(window.size_us, slide)
-    return Grid(width, window.size_us, slide, window.offset_us, math.ceil(window.size_us / slide), False)
+    per_pane = math.ceil(window.size_us / slide)
+    return Grid(width, window.size_us, slide, window.offset_us, per_pane, False, lateness_us)

@@ -45,7 +45,7 @@ class PaneState(KeyedState):
 
     def __init__(self, aggregation: Aggregation, window: Window) -> None:
         super().__init__(aggregation)
-        self.grid: Grid = grid_of(window)
+        self.grid: Grid = grid_of(window, aggregation.lateness_us)
         self.current = aggregation.emit == "current"
         self.clear()
 
@@ -57,7 +57,7 @@ class PaneState(KeyedState):
     # taking rows
 
     def take(self, ids: Int32s, data: pa.RecordBatch, piece: Piece) -> None:
-        codes = self._codes(data)
+        codes = pane_codes_of(data, self.grid)
         if isinstance(codes, int):
             self._add(codes, ids, piece)
             return
@@ -79,14 +79,6 @@ class PaneState(KeyedState):
         if rest.any():
             where = np.flatnonzero(rest).astype(np.int32)
             self._add_to_pool(codes[where], ids[where], piece.take(where))
-
-    def _codes(self, data: pa.RecordBatch) -> Int64s | int:
-        if PANE in data.schema.names:
-            codes: Int64s = view(data.column(PANE), np.int64)  # type: ignore[assignment]
-            return codes
-        times: Int64s = view(data.column(TIME), np.int64)  # type: ignore[assignment]
-        code = self.grid.code_of_all(times, BEFORE_TIME_US)
-        return code if code is not None else self.grid.codes(times, None, BEFORE_TIME_US)[0]
 
     def _is_dense(self, code: int, rows: int) -> bool:
         """Whether rows of this pane go to a dense one; `rows` of them are about to come.
@@ -340,6 +332,16 @@ class PaneState(KeyedState):
 
     def _choose(self, lanes: list[Lanes], rows: Int32s) -> list[Lanes]:
         return [a.select(held, rows) for a, held in zip(self.accumulators, lanes, strict=True)]
+
+
+def pane_codes_of(data: pa.RecordBatch, grid: Grid) -> Int64s | int:
+    """The codes of rows that `prepare` has let through: as it says, or by their time; one if all have the same."""
+    if PANE in data.schema.names:
+        codes: Int64s = view(data.column(PANE), np.int64)  # type: ignore[assignment]
+        return codes
+    times: Int64s = view(data.column(TIME), np.int64)  # type: ignore[assignment]
+    code = grid.code_of_all(times, BEFORE_TIME_US)
+    return code if code is not None else grid.codes(times, None, BEFORE_TIME_US)[0]
 
 
 def _as_range(ids: Int32s) -> Chosen:

@@ -201,7 +201,7 @@ class SessionState(KeyedState):
 
     def emit(self, watermark_us: int) -> list[pa.RecordBatch]:
         changes = self._changes() if self._current else []
-        expired = self._sessions.expire(watermark_us)
+        expired = self._sessions.expire(watermark_us - self.aggregation.lateness_us)
         outputs = changes if self._current else self._results(expired, 1)
         self._bury(expired)
         return outputs
@@ -237,7 +237,7 @@ class SessionState(KeyedState):
             self._sessions.bury(expired)
 
     def expire(self, watermark_us: int) -> None:
-        self._bury(self._sessions.expire(watermark_us))
+        self._bury(self._sessions.expire(watermark_us - self.aggregation.lateness_us))
 
     def save_groups(self, whole: bool) -> dict[str, pa.RecordBatch]:
         sessions = self._sessions

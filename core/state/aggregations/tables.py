@@ -19,6 +19,11 @@ from windrow.state.saved import table_of
 _STAYING = ("min", "max", "first", "last", "count_distinct", "arg_min", "arg_max", "approx_count_distinct")
 
 
+def may_stay(aggregation: Aggregation) -> bool:
+    """Whether a row may well be what it was although events have come: then it pays to compare."""
+    return all(a.function in _STAYING for a in aggregation.aggregates)
+
+
 class TableState(KeyedState):
     """One shard of a Table. Every key stays: this state is as large as there are keys.
 
@@ -29,7 +34,7 @@ class TableState(KeyedState):
     def __init__(self, aggregation: Aggregation, retract: bool = False) -> None:
         super().__init__(aggregation)
         self._retract = retract
-        self._compare = retract or all(a.function in _STAYING for a in aggregation.aggregates)
+        self._compare = retract or may_stay(aggregation)
         self.clear()
 
     def clear(self) -> None:
