@@ -143,7 +143,7 @@ class Cluster:
     def answer(self, node: int, key: int, version: int, request: bytes) -> Any:
         if key == 18:
             keys = [ApiVersionsResponse.ApiVersion(api_key=k, min_version=a, max_version=b)
-                    for k, (a, b) in _VERSIONS.items()]  # fmt: skip
+                    for k, (a, b) in (_VERSIONS | self.nodes[node].versions).items()]  # fmt: skip
             return ApiVersionsResponse(error_code=0, api_keys=keys, version=version)
         if key == 3:
             return self._metadata(MetadataRequest[version].decode(request, header=True), version)
@@ -234,7 +234,8 @@ class Cluster:
         by_id = {topic.id: (name, topic) for name, topic in self.topics.items()}
         topics, found, room = [], False, request.max_bytes
         for asked in request.topics:
-            name, topic = by_id.get(asked.topic_id, ("", None))
+            name, topic = by_id.get(asked.topic_id, ("", None)) if version >= 13 else (
+                asked.topic, self.topics.get(asked.topic))  # fmt: skip
             parts = []
             for part in asked.partitions:
                 log = topic.logs[part.partition] if topic is not None else Log(error=100)
@@ -271,6 +272,7 @@ class _Node:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.number = number
         self.closed = False
+        self.versions: dict[int, tuple[int, int]] = {}  # API key -> oldest and newest version, where it is not as usual
         self._cluster = cluster
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]

@@ -312,6 +312,24 @@ def test_leaders_move_and_connections_break(caplog: pytest.LogCaptureFixture) ->
         reading.job.close()
 
 
+def test_brokers_are_asked_in_the_words_that_they_know(caplog: pytest.LogCaptureFixture) -> None:
+    """law: each broker of a cluster in its own version of Fetch, by id or by name; too old a one ends the job."""
+    caplog.set_level(logging.CRITICAL)
+    with Cluster(2) as cluster:
+        logs = cluster.topic("a", 2)
+        logs[1].leader = 1
+        for part, log in enumerate(logs):
+            fill(log, range(part * 10, part * 10 + 5))
+        cluster.nodes[1].versions = {1: (4, 12)}
+        assert collected(source(cluster, "a", end="latest")) == [*range(5), *range(10, 15)]
+        asked = {(bool(fetch.topics[0].topic), fetch.API_VERSION) for fetch in cluster.fetches}
+        assert asked == {(False, 13), (True, 12)}
+        cluster.nodes[1].versions = {1: (4, 11)}
+        cluster.nodes[1].drop()
+        with pytest.raises(BrokerError, match=r"knows versions 4 to 11 of Fetch.*Kafka 2\.8 or newer"):
+            collected(source(cluster, "a", end="latest"))
+
+
 def test_a_cluster_that_is_away_is_an_error_by_a_deadline(caplog: pytest.LogCaptureFixture) -> None:
     """law: no wait without end, at the start and while it runs."""
     caplog.set_level(logging.CRITICAL)

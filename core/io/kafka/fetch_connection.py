@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 from kafka.net.sasl import get_sasl_mechanism
+from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse
 from kafka.protocol.sasl import (
     SaslAuthenticateRequest,
     SaslAuthenticateResponse,
@@ -24,6 +25,8 @@ from kafka.protocol.sasl import (
 )
 
 from windrow.errors import BrokerError, WindrowError
+from windrow.io.kafka import answers
+from windrow.io.kafka import fetch_wire as wire
 
 #: Bytes after the end of a frame that kernels may read.
 PADDING = 64
@@ -33,14 +36,20 @@ _SMALL_FRAME = 1 << 20  # what an authentication answer may take at most
 _SIZE = struct.Struct(">i")
 _HANDSHAKE_VERSION = 1
 _AUTHENTICATE_VERSION = 1
+_API_VERSIONS_VERSION = 0  # every broker knows it, and it says all that is asked
+
+
+class TooOldError(BrokerError):
+    """A broker that cannot be fetched from, however often it is asked."""
 
 
 class FetchConnection:
     """One connection to one broker, authenticated; `close` may be called from another thread and ends a `receive`.
 
     `settings` are those of kafka-python's connection manager: ``security_protocol``, ``ssl_context``, ``sasl_...``.
-    Raises `BrokerError` when the broker cannot be reached or refuses the credentials, and `TimeoutError` or `OSError`
-    when it stops answering.
+    `version` is the newest of Fetch that both sides know; brokers of one cluster may differ while they are upgraded.
+    Raises `BrokerError` when the broker cannot be reached, refuses the credentials or is too old, and `TimeoutError` or
+    `OSError` when it stops answering.
     """
 
     def __init__(self, host: str, port: int, settings: Mapping[str, Any], timeout_s: float = _CONNECT_S) -> None:
@@ -55,6 +64,7 @@ class FetchConnection:
         try:
             if self._protocol.startswith("SASL_"):
                 self._authenticate(deadline_s)
+            self.version = self._fetch_version(deadline_s)
         except BaseException:
             self.close()
             raise
@@ -121,6 +131,20 @@ class FetchConnection:
             elif time.monotonic() >= deadline_s:
                 raise TimeoutError(f"broker {self.where} does not answer")
 
+    def _fetch_version(self, deadline_s: float) -> int:
+        question = ApiVersionsRequest(version=_API_VERSIONS_VERSION)
+        answer = self._call(question, ApiVersionsResponse[_API_VERSIONS_VERSION], deadline_s, "its greeting")
+        if answer.error_code:
+            raise BrokerError(f"broker {self.where} does not say what it can do: {answers.name(answer.error_code)}")
+        known = {each.api_key: each for each in answer.api_keys}.get(wire.API_FETCH)
+        if known is None or known.max_version < wire.MIN_VERSION or known.min_version > wire.MAX_VERSION:
+            what = f"versions {known.min_version} to {known.max_version}" if known is not None else "no version"
+            raise TooOldError(
+                f"broker {self.where} knows {what} of Fetch, and versions {wire.MIN_VERSION} to {wire.MAX_VERSION} "
+                "are spoken here: Apache Kafka 2.8 or newer is needed"
+            )
+        return min(int(known.max_version), wire.MAX_VERSION)
+
     # -- SASL, as kafka-python's connections do it, with its mechanisms
 
     def _authenticate(self, deadline_s: float) -> None:
@@ -156,11 +180,11 @@ class FetchConnection:
             raise BrokerError(f"broker {self.where} did not accept the credentials")
         return int(lifetime_ms)
 
-    def _call(self, request: Any, response: Any, deadline_s: float) -> Any:
+    def _call(self, request: Any, response: Any, deadline_s: float, what: str = "the authentication") -> Any:
         request.with_header(correlation_id=0, client_id="windrow")
         try:
             self.send(request.encode(framed=True, header=True))
             _, frame = self.receive(deadline_s, _SMALL_FRAME)
         except OSError as error:
-            raise BrokerError(f"broker {self.where} broke off the authentication: {error}") from error
+            raise BrokerError(f"broker {self.where} broke off {what}: {error}") from error
         return response.decode(bytes(frame), header=True)

@@ -20,9 +20,9 @@ from windrow.errors import BrokerError, WindrowError
 from windrow.io.kafka import fetch_wire as wire
 from windrow.io.kafka.buffer import Chunk, Feed
 from windrow.io.kafka.catalog import NOT_ALLOWED, RETRIABLE, Catalog, Requests
-from windrow.io.kafka.fetch_connection import FetchConnection
+from windrow.io.kafka.fetch_connection import FetchConnection, TooOldError
 
-#: (topic or its id, partition) -> the feed that was asked for, and its generation then
+#: (topic, partition) and (its id, partition) -> the feed that was asked for, and its generation then
 Index = dict[tuple[str | UUID, int], tuple[Feed, int]]
 
 log = logging.getLogger(__name__)
@@ -63,14 +63,12 @@ class Fetcher:
         limits: FetchLimits,
         look: Callable[[], Catalog],
         gone: Callable[[Feed], int],
-        fetch_version: int = wire.MAX_VERSION,
     ) -> None:
         self.limits = limits
         self.changed = threading.Condition()
         self.feeds: dict[int, Feed] = {}
         self.catalog = Catalog()
         self.failure: WindrowError | None = None
-        self.version = fetch_version
         self.settings = cluster.settings
         self._look = look
         self._gone = gone
@@ -182,7 +180,7 @@ class Fetcher:
                     limits.partition_bytes,
                 )
             )  # fmt: skip
-            index[topic.id if self.version >= 13 else feed.topic, feed.partition] = (feed, feed.generation)
+            index[topic.id, feed.partition] = index[feed.topic, feed.partition] = (feed, feed.generation)
         return wanted, index, every
 
     def _leader(self, feed: Feed) -> int | None:
@@ -295,6 +293,9 @@ class _BrokerThread:
                 continue
             try:
                 good = self._fetch(wanted, index, every)
+            except TooOldError as error:
+                self._fetcher.fail(error)
+                return
             except (OSError, BrokerError) as error:
                 self._lost(error)
                 good = False
@@ -310,7 +311,7 @@ class _BrokerThread:
         self.close()
 
     def _fetch(self, wanted: list[wire.Wanted], index: Index, every: bool) -> bool:
-        limits, version = self._fetcher.limits, self._fetcher.version
+        limits = self._fetcher.limits
         line = self._connection
         if line is None or time.monotonic() >= line.expires_s:
             if line is not None:
@@ -321,13 +322,13 @@ class _BrokerThread:
         wait_ms = limits.wait_ms if every else min(limits.wait_ms, 10)
         line.send(
             wire.request(
-                version, self._correlation, wanted, max_wait_ms=wait_ms, min_bytes=limits.min_bytes,
+                line.version, self._correlation, wanted, max_wait_ms=wait_ms, min_bytes=limits.min_bytes,
                 max_bytes=limits.request_bytes,
             )
         )  # fmt: skip
         deadline_s = time.monotonic() + wait_ms / 1e3 + limits.request_s
         buffer, frame = line.receive(deadline_s, limits.response_bytes)
-        answers = wire.response(version, self._correlation, frame)
+        answers = wire.response(line.version, self._correlation, frame)
         self._answered_s = time.monotonic()
         return self._fetcher.take(answers, index, buffer)
 
