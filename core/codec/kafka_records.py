@@ -32,6 +32,7 @@ _TABLE_BATCHES = 4_096
 _GROUP_BYTES = 768 << 10  # what stays in the cache of a core between checksum and reading
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _CRC_FROM = 40  # bytes before the records
+_NO_LIMIT = 2**63 - 1
 _REASONS = {
     kernels.BAD_LENGTH: "its length is shorter than a header",
     kernels.BAD_MAGIC: "its format is not v2; messages written before Kafka 0.11 have to be copied to a new topic "
@@ -117,27 +118,39 @@ class Batches:
     broken: Broken | None
 
 
-def read(buffer: pa.Buffer, position: int, size: int, aborted: Sequence[tuple[int, int]], wanted: int) -> Batches:
+def read(
+    buffer: pa.Buffer,
+    position: int,
+    size: int,
+    aborted: Sequence[tuple[int, int]],
+    wanted: int,
+    limit: int = _NO_LIMIT,
+) -> Batches:
     """The records from offset `wanted` on in the `size` bytes at `position` of `buffer`.
 
     `aborted`: (producer id, first offset) of the transactions that were aborted, as the broker lists them with this
-    very answer. A batch that is cut off at the end is no error; when `next_offset` is `wanted` and nothing is broken,
+    very answer. A batch that reaches offset `limit`, where the partition ends, cannot be what it says. A batch that is cut off at the end is no error; when `next_offset` is `wanted` and nothing is broken,
     not even the first was whole. At most 2 GiB.
     """
     data = np.frombuffer(buffer, np.uint8, size, position) if size else np.empty(0, np.uint8)
-    table, wrong = _walked(data)
+    table, reason = _walked(data)
+    last = table[:, kernels.BASE_OFFSET] + table[:, kernels.LAST_DELTA]
+    beyond = np.flatnonzero(last >= limit)
+    if beyond.size:
+        reason = f"it says that it ends at offset {last[beyond[0]]}, behind the end of the partition"
+        table = table[: beyond[0]]
     plain = not aborted and not (table[:, kernels.ATTRIBUTES] & _CODEC).any()
     reading = _Plain(data, table, wanted) if plain else _Reading(data, table, wanted, aborted)
     rows = reading.read()
     broken = reading.broken
-    if broken is None and wrong != kernels.FINE and not reading.full:
-        broken = Broken(reading.next_offset, _REASONS[wrong])
+    if broken is None and reason and not reading.full:
+        broken = Broken(reading.next_offset, reason)
     nbytes = size if rows is None else rows.data.size + 36 * len(rows)
     return Batches(rows, reading.next_offset, nbytes, reading.leader_epoch, broken)
 
 
-def _walked(data: Bytes) -> tuple[npt.NDArray[np.int64], int]:
-    """The whole batches in `data`, a row each, and what is wrong with the next."""
+def _walked(data: Bytes) -> tuple[npt.NDArray[np.int64], str]:
+    """The whole batches in `data`, a row each, and what is wrong with the next, if anything."""
     progress = np.zeros(2, np.int64)
     tables = []
     while True:
@@ -145,7 +158,8 @@ def _walked(data: Bytes) -> tuple[npt.NDArray[np.int64], int]:
         found = int(kernels.walk(data, table.ravel(), progress))
         tables.append(table[:found])
         if found < _TABLE_BATCHES:
-            return tables[0] if len(tables) == 1 else np.concatenate(tables), int(progress[1])
+            whole = tables[0] if len(tables) == 1 else np.concatenate(tables)
+            return whole, _REASONS.get(int(progress[1]), "")
 
 
 def gathered(data: Bytes, starts: Int32s, sizes: Int32s) -> pa.Array:

@@ -21,6 +21,7 @@ from windrow.io.kafka import fetch_wire as wire
 from windrow.io.kafka.buffer import Chunk, Feed
 from windrow.io.kafka.catalog import NOT_ALLOWED, RETRIABLE, Catalog, Requests
 from windrow.io.kafka.fetch_connection import FetchConnection, TooOldError
+from windrow.io.kafka.received import received
 
 #: (topic, partition) and (its id, partition) -> the feed that was asked for, and its generation then
 Index = dict[tuple[str | UUID, int], tuple[Feed, int]]
@@ -190,9 +191,10 @@ class Fetcher:
 
     def take(self, answers: Sequence[wire.Answer], index: Index, buffer: pa.Buffer) -> bool:
         """Keep what came; whether all of it was good."""
-        good = True
+        good, nothing_yet = True, True
         empty = not any(len(answer.records) for answer in answers)
         for place, answer in enumerate(answers):
+            first, nothing_yet = nothing_yet, nothing_yet and not len(answer.records)
             entry = index.get((answer.topic, answer.partition))
             if entry is None:
                 continue
@@ -200,14 +202,25 @@ class Fetcher:
             if answer.error:
                 good &= self._refused(feed, generation, answer)
                 continue
-            self._received(feed, generation, answer, buffer, alone=empty or place == 0)
+            begin, got = feed.fetch_offset, None
+            if len(answer.records):
+                got = received(
+                    buffer, answer.position, len(answer.records), answer.aborted, begin, answer.high_watermark,
+                    whole=first,
+                )  # fmt: skip
+            self._received(feed, generation, begin, answer, got, alone=empty or place == 0)
         return good
 
-    def _received(self, feed: Feed, generation: int, answer: wire.Answer, buffer: pa.Buffer, *, alone: bool) -> None:
-        begin = feed.fetch_offset
-        got = None
-        if len(answer.records):
-            got = records.read(buffer, answer.position, len(answer.records), answer.aborted, begin)
+    def _received(
+        self,
+        feed: Feed,
+        generation: int,
+        begin: int,
+        answer: wire.Answer,
+        got: records.Batches | None,
+        *,
+        alone: bool,
+    ) -> None:
         with self.changed:
             if feed.generation != generation or feed.fetch_offset != begin:
                 return

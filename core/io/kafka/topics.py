@@ -16,6 +16,7 @@ from windrow.codec.kafka_encode import MAX_BATCH_BYTES
 from windrow.errors import BrokerError, StateError
 from windrow.io.kafka import answers
 from windrow.io.kafka.client import Cluster
+from windrow.io.kafka.received import received
 
 EARLIEST, LATEST = -2, -1
 _PAUSE_S = 0.05
@@ -128,38 +129,48 @@ def committed(
     Ends when the position has reached `end`, whatever stands there: the last of it may be markers of transactions.
     `timeout_s` is for each answer. Raises `StateError` when `start` is no longer there, or the end not yet.
     """
-    position, patience_s = start, time.monotonic() + timeout_s
+    position, broken_at, patience_s = start, -1, time.monotonic() + timeout_s
     where = f"topic {topic!r}, partition {partition}"
     while position < end:
-        leaders = cluster.leaders([topic], timeout_s)
-        node = leaders.get(topic, {}).get(partition)
-        code, part = 5, None
-        if node is not None:
-            answer = cluster.request(node, _fetch(topic, partition, position), timeout_s)
-            part = answer.responses[0].partitions[0] if answer.responses else None
-            code = answer.error_code or (part.error_code if part is not None else -1)
-        if code == _OUT_OF_RANGE:
-            raise StateError(
-                f"{where}: offset {position} is gone; the topic was cut by its retention, or deleted and made again"
-            )
-        if code and code not in answers.RETRIABLE:
-            raise answers.error(code, f"{where} cannot be read", topic)
-        if not code and part is not None and part.records:
-            data = pa.py_buffer(part.records)
-            aborted = [(gone.producer_id, gone.first_offset) for gone in part.aborted_transactions or ()]
-            found = kafka_records.read(data, 0, data.size, aborted, position)
-            if found.broken is not None:
-                raise StateError(f"{where}: the record batch at offset {found.broken.offset}: {found.broken.reason}")
+        found, code = _fetched(cluster, topic, partition, position, timeout_s)
+        if found is not None:
             if found.rows is not None:
                 yield found.rows
             if found.next_offset > position:
                 position, patience_s = found.next_offset, time.monotonic() + timeout_s
                 continue
+            if found.broken is not None and broken_at == position:
+                raise StateError(f"{where}: the record batch at offset {position} is damaged: {found.broken.reason}")
+            broken_at = position  # once more: it may have been hurt on its way
         if time.monotonic() >= patience_s:
             raise BrokerError(f"{where}: nothing came for {timeout_s:g} s, at offset {position} of {end}")
         if code:
             time.sleep(_PAUSE_S)
             cluster.leaders([topic], timeout_s, refresh=True)
+
+
+def _fetched(
+    cluster: Cluster, topic: str, partition: int, position: int, timeout_s: float
+) -> tuple[kafka_records.Batches | None, int]:
+    """What there is from `position` on, and an error code that may go away. Raises for one that does not."""
+    where = f"topic {topic!r}, partition {partition}"
+    node = cluster.leaders([topic], timeout_s).get(topic, {}).get(partition)
+    if node is None:
+        return None, 5
+    answer = cluster.request(node, _fetch(topic, partition, position), timeout_s)
+    part = answer.responses[0].partitions[0] if answer.responses else None
+    code = answer.error_code or (part.error_code if part is not None else -1)
+    if code == _OUT_OF_RANGE:
+        raise StateError(
+            f"{where}: offset {position} is gone; the topic was cut by its retention, or deleted and made again"
+        )
+    if code and code not in answers.RETRIABLE:
+        raise answers.error(code, f"{where} cannot be read", topic)
+    if code or part is None or not part.records:
+        return None, code
+    data = pa.py_buffer(part.records)
+    aborted = [(gone.producer_id, gone.first_offset) for gone in part.aborted_transactions or ()]
+    return received(data, 0, data.size, aborted, position, part.high_watermark, whole=True), 0
 
 
 def _fetch(topic: str, partition: int, position: int) -> FetchRequest:
