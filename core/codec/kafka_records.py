@@ -129,8 +129,9 @@ def read(
     """The records from offset `wanted` on in the `size` bytes at `position` of `buffer`.
 
     `aborted`: (producer id, first offset) of the transactions that were aborted, as the broker lists them with this
-    very answer. A batch that reaches offset `limit`, where the partition ends, cannot be what it says. A batch that is cut off at the end is no error; when `next_offset` is `wanted` and nothing is broken,
-    not even the first was whole. At most 2 GiB.
+    very answer. A batch that reaches offset `limit`, where the partition ends, cannot be what it says. One that is cut
+    off at the end is no error; when `next_offset` is `wanted` and nothing is broken, not even the first was whole. At
+    most 2 GiB.
     """
     data = np.frombuffer(buffer, np.uint8, size, position) if size else np.empty(0, np.uint8)
     table, reason = _walked(data)
