@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from windrow.cli import figures
+from windrow.cli import figures, printing
 
 if TYPE_CHECKING:
     from windrow.io.log.log import Log
@@ -23,7 +23,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Count = Annotated[int, typer.Option("-n", "--count", help="How many events of each partition.", min=1)]
 Partition = Annotated[int | None, typer.Option("-p", "--partition", help="Only this partition.", show_default=False)]
 
-_TEXT_CHARACTERS = 200
 _APPEND_ROWS = 50_000
 _APPEND_BYTES = 8 << 20
 
@@ -34,7 +33,7 @@ def list_topics(path: Directory, as_json: AsJson = False) -> None:
     with _opened(path) as log:
         topics = [_topic_line(info) for info in log.topics()]
     if as_json:
-        _print_lines(topics)
+        printing.lines(topics)
         return
     rows = [
         (
@@ -46,7 +45,7 @@ def list_topics(path: Directory, as_json: AsJson = False) -> None:
         )
         for topic in topics
     ]
-    _print_table(("topic", "partitions", "events", "bytes", "columns"), rows, right=(1, 2, 3))
+    printing.table(("topic", "partitions", "events", "bytes", "columns"), rows, right=(1, 2, 3))
 
 
 @app.command()
@@ -119,7 +118,7 @@ def append(
                 appended += len(values)
         ends = log.topic(topic).end_offsets
     if as_json:
-        _print_lines([{"topic": topic, "appended": appended, "end_offsets": list(ends)}])
+        printing.lines([{"topic": topic, "appended": appended, "end_offsets": list(ends)}])
         return
     typer.echo(f"{figures.count(appended)} events appended to {topic}")
 
@@ -132,10 +131,10 @@ def stats(path: Directory, as_json: AsJson = False) -> None:
     with _opened(path) as log:
         found = log.stats()
     if as_json:
-        _print_lines([found])
+        printing.lines([found])
         return
     typer.echo(f"{path}: {figures.size(found['bytes'])} in {figures.count(found['files'])} files\n")
-    _print_table(
+    printing.table(
         ("topic", "partition", "first offset", "next offset", "bytes"),
         [
             (one["topic"], str(one["partition"]), *map(figures.count, (one["start_offset"], one["next_offset"])),
@@ -146,7 +145,7 @@ def stats(path: Directory, as_json: AsJson = False) -> None:
     )  # fmt: skip
     if found["jobs"]:
         typer.echo()
-        _print_table(
+        printing.table(
             ("job", "epoch", "committed", "state", "positions"),
             [
                 (
@@ -174,7 +173,7 @@ def verify(path: Directory, as_json: AsJson = False) -> None:
         problems = log.verify()
         checked = sum(info.rows for info in log.topics())
     if as_json:
-        _print_lines([asdict(problem) for problem in problems])
+        printing.lines([asdict(problem) for problem in problems])
     else:
         for problem in problems:
             typer.echo(str(problem))
@@ -218,34 +217,11 @@ def _show(log: Log, topic: str, partition: int, offsets: tuple[int, int], as_jso
     for batch, _ in log.batches(log.topic(topic), partition, *offsets):
         for row in batch.to_pylist():
             if as_json:
-                _print_lines([{"partition": partition, "offset": at, **_plain(row)}])
+                printing.lines([{"partition": partition, "offset": at, **printing.plain(row)}])
             else:
-                text = "  ".join(f"{name}={_short(value)}" for name, value in row.items() if value is not None)
+                text = "  ".join(f"{name}={printing.short(value)}" for name, value in row.items() if value is not None)
                 typer.echo(f"{partition}:{at}  {text}")
             at += 1
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can say it; bytes that are no text as hexadecimal digits under the key ``hex``."""
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return {"hex": value.hex()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def _short(value: Any) -> str:
-    plain = _plain(value)
-    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]}..."
 
 
 def _line_groups(lines: BinaryIO) -> Iterator[list[bytes]]:
@@ -281,19 +257,3 @@ def _keys(values: list[bytes], key: str | None, key_field: str | None, before: i
             ) from error
         keys.append(None if found is None else (found if isinstance(found, str) else json.dumps(found)).encode())
     return keys
-
-
-def _print_lines(objects: list[dict[str, Any]]) -> None:
-    for one in objects:
-        typer.echo(json.dumps(one, ensure_ascii=False))
-
-
-def _print_table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> None:
-    """Columns as wide as they need to be; plain text, so that it can be cut and searched."""
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    for row in (names, *rows):
-        cells = [
-            text.rjust(width) if number in right else text.ljust(width)
-            for number, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        typer.echo("  ".join(cells).rstrip())

@@ -13,6 +13,7 @@ import typer
 
 from windrow import __version__
 from windrow.cli.demo import demo
+from windrow.cli.dlq.command import app as dlq
 from windrow.cli.explain import explain
 from windrow.cli.nexmark.command import nexmark
 from windrow.cli.run import run
@@ -55,6 +56,7 @@ def _attach_log() -> None:
 
 
 _attach_log()
+app.add_typer(dlq, name="dlq", help="Look at dead letters, and send them again.")
 
 
 def main() -> None:

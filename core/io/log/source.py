@@ -207,6 +207,7 @@ class LogSource:
         rejected = rejected_records(
             self._topic.name, partition, bad + first_offset, batch.column("value").take(places), decoded.rejected,
             times=batch.column("timestamp").take(places), keys=batch.column("key").take(places),
+            headers=batch.column("headers").take(places) if "headers" in batch.schema.names else None,
         )  # fmt: skip
         if self._on_error == "fail":
             raise record_error(rejected, self.name)

@@ -1,0 +1,1 @@
+"""``windrow dlq``: dead letters looked at, and sent again."""
