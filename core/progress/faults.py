@@ -52,6 +52,11 @@ POINTS: dict[str, str] = {
     "sink.stage": "before an epoch's rows are staged",
     "sink.publish.before": "the ledger has committed, the sink's rows are not visible",
     "sink.publish.after": "the sink's rows are visible",
+    # Kafka: reading; the first two in a thread of the fetcher
+    "kafka.fetched": "an answer has come, nothing of it is kept",
+    "kafka.buffered": "what was fetched waits to be read",
+    "kafka.source.placed": "where partitions begin and end is looked up, nothing is fetched",
+    "kafka.taken": "records have left the buffer, they are not decoded",
     # Kafka: one transaction
     "kafka.begin": "nothing of the transaction is sent",
     "kafka.added": "older protocol: partitions and groups are part of the transaction",

@@ -3,7 +3,7 @@
 Clients that start from its address stay on it: the addresses of brokers in answers are its own. A frame is what follows
 its length: a request begins with API key, version and correlation id, an answer with the correlation id. A handler of
 `on_request` or `on_answer` gets an exchange and gives the frames to send on: none to lose it, two to send it twice,
-another to lie; it may sleep to delay, and raise `Cut` to end the connection.
+another to lie; it may sleep to delay, and raise `Cut` to end the connection or `Reply` to answer in a broker's place.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ _HEAD = struct.Struct(">hhi")
 
 class Cut(Exception):
     """Ends the connection that a frame is on."""
+
+
+class Reply(Exception):
+    """Raised for a request: the broker never hears of it, this message is the answer."""
+
+    def __init__(self, message: Any) -> None:
+        super().__init__("answered by the proxy")
+        self.message = message
 
 
 @dataclass(frozen=True)
@@ -226,7 +234,11 @@ class _Line:
         request = _frame(self._client)
         exchange = Exchange(self._number, *_HEAD.unpack_from(request), request)
         self._asked[exchange.correlation] = exchange
-        frames = list(self._proxy.request(exchange))
+        try:
+            frames = list(self._proxy.request(exchange))
+        except Reply as reply:
+            self._send_slowly(exchange.answer(reply.message))
+            return
         self._proxy.speaking.wait()
         for frame in frames:
             _send(self._broker, frame)
@@ -237,9 +249,10 @@ class _Line:
         frames = [frame] if exchange is None else list(self._proxy.answer(exchange, frame))
         self._proxy.speaking.wait()
         for one in frames:
-            self._send_slowly(_SIZE.pack(len(one)) + one)
+            self._send_slowly(one)
 
-    def _send_slowly(self, data: bytes) -> None:
+    def _send_slowly(self, frame: bytes) -> None:
+        data = _SIZE.pack(len(frame)) + frame
         step = self._proxy.chunk_bytes or len(data)
         for at in range(0, len(data), step):
             self._client.sendall(data[at : at + step])

@@ -24,6 +24,12 @@ from windrow.io.kafka import answers, redaction, seams, security
 _API_METADATA = 3
 #: What only reads, by API key: Fetch, ListOffsets, Metadata, OffsetFetch, FindCoordinator, ApiVersions and Describe...
 _READS = frozenset({1, 2, _API_METADATA, 9, 10, 15, 18, 32, 35, 60, 61, 65, 66, 75})
+#: What a connection ends with: it broke, or what came on it is no answer to what was asked.
+_BROKEN = (
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.KafkaProtocolError,
+    OSError,
+)
 _KINDS = {"group": 0, "transaction": 1}
 _PAUSE_S = 0.02
 _PIPELINE = 1_000  # requests on the way to one broker; 5, the default, would refuse the sixth
@@ -153,7 +159,7 @@ class Cluster:
         while True:
             try:
                 connection = await self._ready(node, deadline_s)
-            except (kafka_errors.NodeNotReadyError, kafka_errors.KafkaConnectionError, OSError) as error:
+            except (kafka_errors.NodeNotReadyError, *_BROKEN) as error:
                 if time.monotonic() + _PAUSE_S >= deadline_s:
                     raise BrokerError(f"{self._named(node)} cannot be reached: {error}") from error
                 await self._net.sleep(_PAUSE_S)
@@ -163,7 +169,7 @@ class Cluster:
                 return await connection.send_request(request, request_timeout_ms=left_ms)
             except kafka_errors.NodeNotReadyError:  # said before anything is sent
                 await self._net.sleep(_PAUSE_S)
-            except (kafka_errors.KafkaConnectionError, kafka_errors.RequestTimedOutError, OSError) as error:
+            except (kafka_errors.RequestTimedOutError, *_BROKEN) as error:
                 again = request.API_KEY in _READS and time.monotonic() + _PAUSE_S < deadline_s
                 if not again:
                     name = type(request).__name__.removesuffix("Request")

@@ -22,6 +22,7 @@ from windrow.io.kafka.buffer import Chunk, Feed
 from windrow.io.kafka.catalog import NOT_ALLOWED, RETRIABLE, Catalog, Requests
 from windrow.io.kafka.fetch_connection import FetchConnection, TooOldError
 from windrow.io.kafka.received import received
+from windrow.progress.faults import reach
 
 #: (topic, partition) and (its id, partition) -> the feed that was asked for, and its generation then
 Index = dict[tuple[str | UUID, int], tuple[Feed, int]]
@@ -343,7 +344,10 @@ class _BrokerThread:
         buffer, frame = line.receive(deadline_s, limits.response_bytes)
         answers = wire.response(line.version, self._correlation, frame)
         self._answered_s = time.monotonic()
-        return self._fetcher.take(answers, index, buffer)
+        reach("kafka.fetched")
+        good = self._fetcher.take(answers, index, buffer)
+        reach("kafka.buffered")
+        return good
 
     def _lost(self, error: Exception) -> None:
         line, self._connection = self._connection, None

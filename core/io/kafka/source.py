@@ -23,6 +23,7 @@ from windrow.io.kafka.client import Cluster, release, shared
 from windrow.io.kafka.fetcher import Fetcher, FetchLimits
 from windrow.io.kafka.layout import Layout, TopicPartition
 from windrow.io.rejected import record_error
+from windrow.progress.faults import reach
 
 PIECE_ROWS = 65_536
 _SMALL_ROWS, _SMALL_BYTES = 8_192, 4 << 20  # smaller pieces are joined: a decoder's cost per call would show
@@ -217,6 +218,7 @@ class KafkaSource:
                     continue
                 at = chunk.next_offset
                 fetcher.changed.notify_all()
+            reach("kafka.taken")
             yield chunk
 
     def _await_chunk(self, fetcher: Fetcher, feed: Feed) -> None:
@@ -273,6 +275,7 @@ class KafkaSource:
         ends = bounds.ends(places)
         for number, place in places.items():
             fetcher.feeds[number] = Feed(number, *place, end=ends.get(number))
+        reach("kafka.source.placed")
         self._fetcher = fetcher
         self._note_ends(fetcher)
         fetcher.start(seen)
