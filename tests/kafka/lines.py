@@ -37,8 +37,13 @@ def produce(
     """One record batch, without a transaction; its base offset."""
     times = np.full(len(values), time.time_ns() // 1_000_000, np.int64)
     (batch,) = encode(None, pa.array(values, pa.binary()), times, compression=compression).batches
+    return send(cluster, topic, partition, bytes(batch.stamped(-1, -1, -1, False)))
+
+
+def send(cluster: Cluster, topic: str, partition: int, batch: bytes) -> int:
+    """One record batch as it is, without a transaction; its base offset."""
     kind = ProduceRequest.TopicProduceData
-    part = kind.PartitionProduceData(index=partition, records=bytes(batch.stamped(-1, -1, -1, False)))
+    part = kind.PartitionProduceData(index=partition, records=batch)
     request: Any = ProduceRequest(
         acks=-1, timeout_ms=10_000, topic_data=[kind(name=topic, partition_data=[part])], max_version=9
     )

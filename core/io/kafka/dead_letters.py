@@ -36,7 +36,9 @@ class DeadLetterSink(KafkaSink):
         super().__init__(bootstrap, topic, encoding, settings=settings, create=new, name=f"dead letters to {topic}")
 
     def stage(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> Sequence[TopicWrite]:
-        return super().stage(epoch, [letters.as_records(batch) for batch in batches if batch.num_rows])
+        # one after the other: what was small on its way in may be large here
+        return [write for batch in batches if batch.num_rows
+                for write in super(DeadLetterSink, self).stage(epoch, [letters.as_records(batch)])]  # fmt: skip
 
     def _missing(self) -> PlanError:
         return PlanError(

@@ -100,6 +100,9 @@ class Encoding:
         if self._format == "arrow":
             return self._arrow(batch.select(self._plain), chosen, max_bytes)
         values, times, headers = self._record_values(batch), self._times(batch), self._header_lists(batch)
+        dealt_out = _dealt(chosen)
+        if len(dealt_out) == 1:
+            return {dealt_out[0][0]: Outgoing(keys, values, times, headers)}
         return {
             part: Outgoing(
                 None if keys is None else keys.take(rows),
@@ -107,7 +110,7 @@ class Encoding:
                 times[rows],
                 None if headers is None else headers.take(rows),
             )
-            for part, rows in _dealt(chosen)
+            for part, rows in dealt_out
         }
 
     def _key_bytes(self, batch: pa.RecordBatch) -> pa.Array | None:
