@@ -6,7 +6,7 @@ pipeline by its Arrow name (``arrow_types`` keeps the mapping).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from windrow.errors import PlanError
@@ -29,6 +29,20 @@ STRING = DataType("string")
 BINARY = DataType("binary")
 DATE = DataType("date32[day]")
 TIMESTAMP = DataType("timestamp[us, tz=UTC]")
+
+
+#: Types of the same values that differ in how they lie in memory; the first of a row can hold what the others can.
+_ALIKE = (("large_string", "string", "string_view"), ("large_binary", "binary", "binary_view"))
+
+
+def common_type(first: DataType, second: DataType) -> DataType | None:
+    """The type that values of both have when they are put together; None when they are of different kinds."""
+    if first == second:
+        return first
+    for names in _ALIKE:
+        if first.name in names and second.name in names:
+            return DataType(names[0])
+    return None
 
 
 def decimal(precision: int, scale: int) -> DataType:
@@ -98,3 +112,19 @@ class Schema:
 
     def __str__(self) -> str:
         return ", ".join(f"{field.name}: {field.type}" for field in self.fields)
+
+
+def common_schema(schemas: Sequence[Schema]) -> Schema | None:
+    """The columns of rows of all these schemas put together; None when names, their order or kinds of values differ."""
+    first, *others = schemas
+    if any(other.names != first.names for other in others):
+        return None
+    fields = []
+    for column in zip(*schemas, strict=True):
+        type_: DataType | None = column[0].type
+        for field in column[1:]:
+            type_ = None if type_ is None else common_type(type_, field.type)
+        if type_ is None:
+            return None
+        fields.append(Field(column[0].name, type_))
+    return Schema(tuple(fields))

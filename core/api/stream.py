@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.api.schema import SchemaLike, as_schema
-from windrow.datatypes import DATE, Schema
+from windrow.datatypes import DATE, Schema, common_schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.units import Duration, duration_us
@@ -115,14 +115,16 @@ class Stream:
         return self._then(nodes.Explode(schema, self._node.timed, self._node, columns))
 
     def union(self, *others: Stream) -> Stream:
-        """All rows of this and the other streams, which must have the same columns with the same types."""
+        """All rows of this and the other streams, which must have the same columns with the same types (of texts with
+        32-bit and 64-bit offsets, the latter)."""
         for other in others:
             if isinstance(other, Table) != isinstance(self, Table):
                 raise PlanError("union: of streams, or of Tables, but not of both")
-            if str(other.schema) != str(self.schema):
+            if common_schema([self.schema, other.schema]) is None:
                 raise PlanError(f"union: the columns differ: {self.schema} / {other.schema}")
+        schema = common_schema([self.schema, *(other.schema for other in others)]) or self.schema
         inputs = (self._node, *(other._node for other in others))
-        return self._then(nodes.Union(self.schema, all(node.timed for node in inputs), inputs))
+        return self._then(nodes.Union(schema, all(node.timed for node in inputs), inputs))
 
     def pipe(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """``function(self, *args, **kwargs)``, for writing own steps in a chain."""

@@ -129,7 +129,7 @@ class _Builder:
             case Lookup():
                 return LookupStep(f"{number} lookup", node, needed)
             case nodes.Union():
-                return steps.PassStep(f"{number} union")
+                return steps.UnionStep(f"{number} union", to_arrow_schema(node.schema))
             case nodes.Watermark():
                 return self._watermark(node, number)
         raise InvariantError(f"no step for a plan node of type {type(node).__name__}")

@@ -147,8 +147,23 @@ class ExplodeStep(Step):
         return expressions.explode(batch, self._columns)
 
 
+class UnionStep(Step):
+    """Where streams meet: gives columns the type that they have in common."""
+
+    def __init__(self, name: str, schema: pa.Schema) -> None:
+        super().__init__(name)
+        self._types = {field.name: field.type for field in schema}
+
+    def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
+        for place, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
+            wanted = self._types.get(name, column.type)
+            if column.type != wanted:
+                batch = batch.set_column(place, name, column.cast(wanted))
+        return batch
+
+
 class PassStep(Step):
-    """Where streams meet (union), or rows come back from an operator: hands on what it gets."""
+    """Where rows come in, or come back from an operator: hands on what it gets."""
 
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
         return batch

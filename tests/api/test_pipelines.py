@@ -99,6 +99,23 @@ def test_steps_without_state(bids: pl.DataFrame) -> None:
     same(frame(counted(parts[0].union(*parts[1:])).collect()), expected(bids))
 
 
+def test_texts_of_any_width_are_put_together(bids: pl.DataFrame) -> None:
+    """Differential: a union of columns as they are, computed ones and literals, in either order, keyed and filtered."""
+    table = bids.select("auction", "channel").to_arrow()
+    plain = wr.from_arrow(table.set_column(1, "channel", table["channel"].cast(pa.string())), name="plain")
+    literal = wr.from_arrow(bids.select("auction"), name="literal").with_columns(channel=pl.lit("apple"))
+    computed = plain.with_columns(channel=pl.col("channel").str.to_lowercase())
+    assert {stream.schema["channel"].type.name for stream in (plain, literal, computed)} == {"string", "large_string"}
+    apples = bids.select("auction", channel=pl.lit("apple"))
+    lower = bids.select("auction", channel=pl.col("channel").str.to_lowercase())
+    same(frame(plain.union(literal).collect()), pl.concat([bids.select("auction", "channel"), apples]))
+    both = literal.union(plain, computed).filter(pl.col("channel") != "Google")
+    whole = pl.concat([apples, bids.select("auction", "channel"), lower]).filter(pl.col("channel") != "Google")
+    same(frame(both.collect()), whole)
+    sizes = frame(both.group_by("channel").agg(n=wr.count()).collect())
+    same(sizes, whole.group_by("channel").agg(n=pl.len().cast(pl.Int64)))
+
+
 @pytest.mark.parametrize("kind", ["polars", "arrow", "numpy"])
 def test_functions_over_whole_batches(bids: pl.DataFrame, kind: str) -> None:
     """Differential: the function gets and gives what its kind says."""
