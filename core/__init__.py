@@ -29,6 +29,7 @@ _PUBLIC: dict[str, str] = {
         ),
         "windrow.api.sources",
     ),
+    **dict.fromkeys(("query",), "windrow.api.queries"),
     **dict.fromkeys(("debezium_schema", "from_debezium"), "windrow.api.debezium"),
     **dict.fromkeys(("tumbling", "hopping", "cumulate", "session", "count_window"), "windrow.api.windows"),
     **dict.fromkeys(

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.api.joins import JoinMaker, Match, schema_of
+from windrow.api.queries import Query
 from windrow.api.stream import Stream, Table
 from windrow.arrow_types import from_arrow_schema
 from windrow.errors import PlanError
@@ -45,6 +46,8 @@ def _source(table: Any) -> tuple[Load, pa.Schema, str]:
     """How to load it, its schema, and what to call it."""
     if isinstance(table, (str, Path)):
         return _parquet(str(table))
+    if isinstance(table, Query):
+        return table.load, table.load().schema, f"in {table}"
     if callable(table):
         name = getattr(table, "__name__", "function")
         return (lambda: as_table(table())), as_table(table()).schema, f"in what {name}() gives"
@@ -81,6 +84,6 @@ def as_table(value: Any) -> pa.Table:
             if isinstance(made, pa.Table):
                 return made
     raise PlanError(
-        "join_lookup: expected a polars frame, an Arrow table, the path of a Parquet file, or a function that gives "
-        f"one of those, got {type(value).__name__}"
+        "join_lookup: expected a polars frame, an Arrow table, the path of a Parquet file, wr.query(...), or a "
+        f"function that gives a frame or a table, got {type(value).__name__}"
     )

@@ -327,9 +327,9 @@ class Stream:
     ) -> Stream:
         """As `join` ("inner", "left", "semi" or "anti"), with a table beside the stream that fits into memory.
 
-        `table`: a polars frame, an Arrow table, the path of a Parquet file (or a glob), or a function without
-        arguments that gives one of the first two, or anything with ``to_arrow_table()`` such as a DuckDB relation:
-        ``lambda: duckdb.sql("select ...")``, an ADBC cursor's ``fetch_arrow_table``. It is loaded when the plan is
+        `table`: a polars frame, an Arrow table, the path of a Parquet file (or a glob), a SQL query
+        (``wr.query("select ...", "duckdb:///folder/file.db")``), or a function without arguments that gives one of the
+        first two, or anything with ``to_arrow_table()`` such as a DuckDB relation. It is loaded when the plan is
         made (a Parquet file: its schema), when a job starts, and then, with `refresh`, by the first epoch that begins
         so long after. All rows of an epoch meet the same version. Which one that is depends on processing time: an
         epoch that is done again after a crash may meet a newer one. Nothing of the failed try was visible then, except

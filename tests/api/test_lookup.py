@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import duckdb
@@ -80,6 +81,98 @@ def test_all_rows_of_an_epoch_meet_the_same_version_and_later_ones_a_newer() -> 
     assert rows[0] == 1  # version 0 was loaded to see its columns
     assert rows == sorted(rows) and len(set(rows)) > 1
     assert all(len(set(part)) == 1 for part in got)
+
+
+def test_a_query_is_asked_again_by_each_refresh(tmp_path: Path) -> None:
+    """Differential: rows of DuckDB as they are when the epoch begins; the file is free between loads."""
+    path, clock = tmp_path / "side.db", ManualClock()
+    with duckdb.connect(str(path)) as base:
+        base.execute("create table users (id bigint, name varchar); insert into users values (1, 'ann'), (2, 'bo')")
+    users = wr.query("select id, upper(name) as name\n from users", f"duckdb://{path}")
+    stream = wr.from_arrow([pa.record_batch({"id": [1, 2, 3]}) for _ in range(3)], name="events")
+    joined = stream.join_lookup(users, "id", refresh="10s")
+    assert f"in query 'select id, upper(name) as name from users' of duckdb {path}" in joined.explain()
+    got: list[list[str]] = []
+    sink = joined.for_each_batch(lambda batch, epoch: got.append(sorted(batch["name"].to_pylist())))
+    with wr.job(sink, clock=clock, limits=wr.Limits(epoch_rows=3, interval_ms=0)) as job:
+        while not job.ended:
+            job.step()
+            job.wait(0)
+            with duckdb.connect(str(path)) as base:
+                base.execute("insert into users values (3, 'cy')" if len(got) == 1 else "select 1")
+            clock.advance(6_000_000)
+    assert got == [["ANN", "BO"], ["ANN", "BO"], ["ANN", "BO", "CY"]]
+
+
+def test_files_can_be_queried(tmp_path: Path, side: pa.Table) -> None:
+    """Oracle: a database in memory reads files."""
+    pyarrow.parquet.write_table(side, tmp_path / "side.parquet")
+    names = wr.query(f"select id, count(*) as n from '{tmp_path}/*.parquet' where id > 2 group by id", "duckdb://")
+    stream = wr.from_arrow(pa.table({"id": [3, 7, 1]}), name="events")
+    assert sorted(stream.join_lookup(names, "id").collect()["n"].to_pylist()) == [1, 2]
+
+
+class Database:
+    """Stands in for an ADBC driver's module `dbapi`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.open = 0
+
+    def connect(self, uri: str) -> Database:
+        if "wrong" in uri:
+            raise OSError(f"could not connect to {uri}: password authentication failed")
+        self.uri = uri
+        return self
+
+    def cursor(self) -> Database:
+        return self
+
+    def execute(self, sql: str) -> None:
+        self.asked.append((self.uri, sql))
+
+    def fetch_arrow_table(self) -> pa.Table:
+        return pa.table({"id": [1], "name": ["ann"]})
+
+    def __enter__(self) -> Database:
+        self.open += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open -= 1
+
+
+def test_a_query_goes_through_the_driver_of_its_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the driver gets the connection and the query; cursor and connection are closed; no password is shown."""
+    database = Database()
+    monkeypatch.setitem(sys.modules, "adbc_driver_postgresql.dbapi", database)
+    users = wr.query("select 1", "postgresql://me:hidden7@db.host:5433/shop?sslkey=hidden8")
+    joined = wr.from_arrow(pa.table({"id": [1]}), name="events").join_lookup(users, "id")
+    assert joined.collect().to_pylist() == [{"id": 1, "name": "ann"}]
+    assert set(database.asked) == {("postgresql://me:hidden7@db.host:5433/shop?sslkey=hidden8", "select 1")}
+    assert database.open == 0
+    assert "in query 'select 1' of postgresql db.host:5433" in joined.explain() and "hidden" not in joined.explain()
+    with pytest.raises(wr.PlanError, match="password authentication failed") as caught:
+        wr.query("select 1", "postgresql://wrong:hidden7@db.host/shop?sslkey=hidden8").load()
+    assert "hidden" not in str(caught.value) and "hidden" not in repr(users)
+
+
+def test_what_cannot_be_queried_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Golden: messages."""
+    with pytest.raises(wr.PlanError, match="no driver for a connection of scheme 'mysql'; there are: duckdb, sqlite"):
+        wr.query("select 1", "mysql://host")
+    with pytest.raises(wr.PlanError, match="expected a SQL query"):
+        wr.query(" ", "duckdb://")
+    with pytest.raises(wr.PlanError, match=r"query 'select x from y' of duckdb.*y"):
+        wr.query("select x from y", "duckdb://").load()
+    with pytest.raises(wr.PlanError, match=r"nothing\.db"):
+        wr.query("select 1", f"duckdb://{tmp_path}/nothing.db").load()
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(wr.PlanError, match=r"duckdb is not installed: pip install 'windrow\[duckdb\]'"):
+        wr.query("select 1", "duckdb://").load()
+    monkeypatch.setitem(sys.modules, "adbc_driver_snowflake.dbapi", None)
+    with pytest.raises(wr.PlanError, match="pip install adbc-driver-snowflake adbc-driver-manager"):
+        wr.query("select 1", "snowflake://account").load()
 
 
 def test_what_cannot_be_looked_up_is_said() -> None:
