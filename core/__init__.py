@@ -55,6 +55,7 @@ _PUBLIC: dict[str, str] = {
             "covar_pop",
             "collect_set",
             "approx_count_distinct",
+            "heavy_hitters",
             "quantile",
             "median",
             "udaf",

@@ -75,6 +75,12 @@ def list_of(item: DataType) -> DataType:
     return from_arrow_type(pa.list_(to_arrow_type(item)))
 
 
+def counted_values(value: DataType) -> DataType:
+    """The type of a list of values with how often each came, and how far off that may be."""
+    parts = {"value": to_arrow_type(value), "count": pa.int64(), "error": pa.int64()}
+    return from_arrow_type(pa.list_(pa.struct(parts)))
+
+
 def fields_of(struct: DataType) -> tuple[DataType, ...]:
     """The types of a struct's fields."""
     type_ = to_arrow_type(struct)

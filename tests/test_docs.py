@@ -93,7 +93,9 @@ def test_commands_exist(page: Path) -> None:
         assert name in (commands if tool == "windrow" else targets), f"{tool} {name}"
 
 
-@pytest.mark.parametrize("name", ["auction_app.md", "joins.md", "payment_app.md", "tables.md", "windows.md"])
+@pytest.mark.parametrize(
+    "name", ["aggregates.md", "auction_app.md", "joins.md", "payment_app.md", "tables.md", "windows.md"]
+)
 def test_page_runs_and_prints_what_it_says(name: str) -> None:
     names: dict[str, Any] = {}
     printed = [run(text, names) for language, text in blocks(ROOT / "docs" / name) if language == "python"]

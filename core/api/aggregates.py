@@ -172,6 +172,23 @@ def approx_count_distinct(argument: Argument, error: float = 0.02) -> AggregateE
     return AggregateExpr("approx_count_distinct", argument, options={"error": float(error)})
 
 
+def heavy_hitters(argument: Argument, n: int = 10, *, capacity: int = 1000) -> AggregateExpr:
+    """The `n` values that come most often, most frequent first: a list of structs of value, count and error (int64).
+
+    Of a value that is not null and came f times, the count is from ``f - error`` to f; the error is the same for all
+    and at most the number of values divided by ``capacity + 1``, so that every value with a larger share is among the
+    `capacity` that are held (Misra-Gries). With at most `capacity` different values it is 0 and all counts are exact;
+    beyond that, which counts come out between these bounds depends on how the input was cut. Equal counts are ordered
+    by value. Null for a group without values, empty when none of them comes often enough to be held.
+    """
+    for name, value in (("n", n), ("capacity", capacity)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise PlanError(f"heavy_hitters: {name} must be 1 or more, got {value!r}")
+    if n > capacity:
+        raise PlanError(f"heavy_hitters: n must be at most the capacity, got {n} and {capacity}")
+    return AggregateExpr("heavy_hitters", argument, options={"n": n, "capacity": capacity})
+
+
 def quantile(argument: Argument, q: float, *, error: float = 0.01, exact: bool = False) -> AggregateExpr:
     """The quantile `q` (0 to 1) of numbers, float64.
 

@@ -8,7 +8,7 @@ from windrow import expressions
 from windrow.api.aggregates import AggregateExpr
 from windrow.api.stream import Aggregated, Stream, Table
 from windrow.api.windows import lateness_us
-from windrow.arrow_types import fields_of, list_of
+from windrow.arrow_types import counted_values, fields_of, list_of
 from windrow.datatypes import BOOL, FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
@@ -182,6 +182,10 @@ def result_type(function: str, argument: DataType | None, step: str, options: di
             assert argument is not None
             check_key_types([argument], [step])
             return list_of(argument) if function == "collect_set" else INT64
+        case "heavy_hitters":
+            assert argument is not None
+            check_key_types([argument], [step])
+            return counted_values(argument)
         case "quantile" if numeric:
             return FLOAT64
         case "arg_min" | "arg_max":

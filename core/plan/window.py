@@ -50,9 +50,10 @@ class Aggregate:
     """One output column of an aggregation over plain columns (expressions have been evaluated before).
 
     `function` is one of count, sum, min, max, mean, var, stddev, first, last, count_distinct, collect_list, udaf,
-    arg_min, arg_max, corr, covar_samp, covar_pop, collect_set, approx_count_distinct, quantile; `column` its argument
-    (None: count rows), a struct of two where it has two; `where` a boolean column, rows where it is false or null do
-    not count; `options` what the function needs besides (ddof, limit, q, error, the compiled user functions).
+    arg_min, arg_max, corr, covar_samp, covar_pop, collect_set, approx_count_distinct, heavy_hitters, quantile; `column`
+    its argument (None: count rows), a struct of two where it has two; `where` a boolean column, rows where it is false
+    or null do not count; `options` what the function needs besides (ddof, limit, q, error, the compiled user
+    functions).
     """
 
     name: str

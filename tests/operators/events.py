@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.operators.driver import Cut
 from tests.operators.recompute import Row, compute
-from windrow.arrow_types import from_arrow_type
+from windrow.arrow_types import counted_values, from_arrow_type
 from windrow.batch import ORIGIN, TIME, origin_of
 from windrow.datatypes import BOOL, FLOAT64, INT64, STRING, TIMESTAMP, DataType, decimal
 from windrow.plan.window import Aggregate, Aggregation, Window
@@ -78,6 +78,8 @@ MORE = (
     aggregate("numbers", "collect_set", "v", from_arrow_type(pa.list_(pa.int64())), None, limit=100),
     aggregate("middle", "quantile", "v", FLOAT64, None, q=0.5, error=0.01, exact=True),
     aggregate("upper", "quantile", "w", FLOAT64, "ok", q=0.9, error=0.01, exact=False),
+    aggregate("often", "heavy_hitters", "s", counted_values(STRING), "ok", n=3, capacity=9),
+    aggregate("weights", "heavy_hitters", "w", counted_values(FLOAT64), None, n=2, capacity=200),
     aggregate("about", "approx_count_distinct", "v", INT64, None, error=0.02),
 )
 SETS = {"more": MORE, "numbers": NUMBERS, "others": OTHERS, "collections": COLLECTIONS, "none": ()}

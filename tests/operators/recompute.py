@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -121,6 +121,9 @@ def compute(aggregate: Aggregate, rows: Sequence[Row], order: Callable[[Row], An
             return _together(aggregate.function, [tuple(value.values()) for value in values])
         case "collect_set":
             return sorted(set(values))[: aggregate.option("limit")] or None
+        case "heavy_hitters":
+            often = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))[: aggregate.option("n")]
+            return [{"value": value, "count": count, "error": 0} for value, count in often] or None
         case "approx_count_distinct":
             return len(set(values))
         case "quantile":

@@ -60,10 +60,16 @@ class Bags(Accumulator):
         if len(ids):
             codes, amounts = self.items(column)
             lanes.arrays[0].add(ids, codes, amounts, self.combine)
+            self.added(lanes, ids)
 
     def merge(self, lanes: Lanes, flags: Bytes, ids: Int32s, other: Lanes) -> None:
         bag: Multiset = other.arrays[0]
-        lanes.arrays[0].add(ids[bag.groups], bag.codes, bag.amounts, self.combine)
+        groups = ids[bag.groups]
+        lanes.arrays[0].add(groups, bag.codes, bag.amounts, self.combine)
+        self.added(lanes, groups)
+
+    def added(self, lanes: Lanes, ids: Int32s) -> None:
+        """An item has come to each of these groups; a negative one does not count. Here: any number is fine."""
 
     def select(self, lanes: Lanes, rows: Chosen) -> Lanes:
         bag: Multiset = lanes.arrays[0]
@@ -105,6 +111,14 @@ class Bags(Accumulator):
                 f"saved state column {self.prefix}{name} is {there}; {self.describe()} expects lists of {type_}"
             )
         return held
+
+    def saved_ints(self, columns: Mapping[str, pa.Array], name: str) -> Int64s:
+        """A saved column of one int64 a group."""
+        held = columns.get(self.prefix + name)
+        if held is None or held.type != pa.int64():
+            there = "missing" if held is None else str(held.type)
+            raise StateError(f"saved state column {self.prefix}{name} is {there}; {self.describe()} expects int64")
+        return np.asarray(held.to_numpy(), np.int64)
 
     def finish(self, lanes: Lanes, size: int) -> pa.Array:
         return self.results(lanes, all_rows(size))

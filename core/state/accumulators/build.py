@@ -9,6 +9,7 @@ from windrow.errors import PlanError
 from windrow.plan.window import Aggregate, Aggregation
 from windrow.state.accumulators.base import Accumulator
 from windrow.state.accumulators.collections import CollectList, CountDistinct
+from windrow.state.accumulators.heavy import HeavyHitters
 from windrow.state.accumulators.moments import Comoment
 from windrow.state.accumulators.numbers import Count, ExtremeFloat, ExtremeInt, SumFloat, SumInt, SumWide, Variance
 from windrow.state.accumulators.order import ExtremeValue, Pick, PickBy
@@ -56,6 +57,8 @@ def _make(aggregate: Aggregate, number: int) -> Accumulator:
             return CollectSet(aggregate, number)
         case "approx_count_distinct":
             return HyperLogLog(aggregate, number)
+        case "heavy_hitters":
+            return HeavyHitters(aggregate, number)
         case "quantile":
             return (ExactQuantile if aggregate.option("exact") else QuantileSketch)(aggregate, number)
         case "collect_list":
