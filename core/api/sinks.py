@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from windrow.api.job import CLUSTER, Job, job
+from windrow.batch import WEIGHT
 from windrow.errors import PlanError
 from windrow.expressions import consolidated
 from windrow.io.base import DEAD_LETTER, Sink
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from windrow.io.memory import MemorySink
     from windrow.runtime.metrics import Progress
 
+#: What an event of a raw topic is made of.
+_RAW = {"key", "value", "timestamp", "headers"}
+
 SinkMaker = Callable[[pa.Schema, bool], Sink]
 
 
@@ -30,17 +34,24 @@ def write_log(
     log: Log | str | Path,
     topic: str,
     *,
-    key: str | None,
-    format: Literal["arrow", "json"],
+    key: str | Sequence[str] | None,
+    format: Literal["arrow", "json", "raw"],
     changes: Literal["upsert", "log"],
     partitions: int,
     name: str | None,
 ) -> Job:
     """See `Stream.write_log`."""
-    if format not in ("arrow", "json"):
-        raise PlanError(f"write_log: format must be 'arrow' or 'json', got {format!r}")
-    if key is not None:
-        stream._require("write_log", (key,))
+    if format not in ("arrow", "json", "raw"):
+        raise PlanError(f"write_log: format must be 'arrow', 'json' or 'raw', got {format!r}")
+    if format == "raw" and ("value" not in stream.schema or set(stream.columns) - _RAW):
+        raise PlanError(f"write_log: format='raw' takes the columns {', '.join(sorted(_RAW))}, got {stream.schema}")
+    keys = (key,) if isinstance(key, str) else tuple(key or ())
+    stream._require("write_log", keys)
+    if format == "arrow" and len(keys) > 1:
+        raise PlanError(f"write_log: one column chooses the partition of typed rows, got {list(keys)}")
+    if format == "raw" and not keys and "key" in stream.schema:
+        keys = ("key",)
+    mode, keys = _tombstones(stream, "write_log", keys, changes) if format != "arrow" else (changes, keys)
     path = str(getattr(log, "path", log))
 
     def make(schema: pa.Schema, in_ledger: bool) -> Sink:
@@ -50,19 +61,47 @@ def write_log(
         if format == "json":
             from windrow.codec.json_encode import JsonEncoder
 
-            encoder = JsonEncoder(schema).encode
+            encoder = JsonEncoder(plain(schema)).encode
+        elif format == "raw":
+            encoder = _value_of
         return LogSink(
             path,
             topic,
             schema=schema,
-            key=key,
+            key=keys,
             encoder=encoder,
+            given=("timestamp", "headers") if format == "raw" else (),
             partitions=partitions,
             in_ledger=in_ledger,
         )
 
     describe = f"log topic {topic!r} as {format}"
-    return _job(stream, name or topic, describe, make, log_path=path, changes=changes)
+    return _job(stream, name or topic, describe, make, log_path=path, changes=mode)
+
+
+def _value_of(batch: pa.RecordBatch) -> pa.Array:
+    return batch.column("value")
+
+
+def plain(schema: pa.Schema) -> pa.Schema:
+    """The columns without the weight of changes."""
+    return pa.schema([field for field in schema if field.name != WEIGHT])
+
+
+def _tombstones(
+    stream: Stream, step: str, keys: tuple[str, ...], changes: Literal["upsert", "log"]
+) -> tuple[nodes.Changes, tuple[str, ...]]:
+    """How rows that can go away are written where an event can have no value, and by what key."""
+    from windrow.api.stream import Table
+
+    if changes != "upsert" or not isinstance(stream, Table) or not stream.key or not stream._node.deleting:
+        return changes, keys
+    if keys and set(keys) != set(stream.key):
+        raise PlanError(
+            f"{step}: rows of this Table can go away, each by its key ({', '.join(stream.key)}); that must be the key "
+            f"of the events, too, not ({', '.join(keys)})"
+        )
+    return "weighted", keys or stream.key
 
 
 def write_kafka(
@@ -93,7 +132,7 @@ def write_kafka(
         keys = stream.key or ()
     stream._require("write_kafka", (*keys, *(headers or {}).values(), *([timestamp] if timestamp else [])))
     kafka_options(kafka)  # a wrong option is said now
-    mode: nodes.Changes = "weighted" if changes == "upsert" and stream._node.deleting and keys else changes
+    mode, keys = _tombstones(stream, "write_kafka", keys, changes) if keys else (changes, keys)
 
     def make(schema: pa.Schema, in_ledger: bool) -> Sink:
         from windrow.io.kafka.rows import Encoding

@@ -347,8 +347,8 @@ class Stream:
         log: Log | str | Path,
         topic: str,
         *,
-        key: str | None = None,
-        format: Literal["arrow", "json"] = "arrow",
+        key: str | Sequence[str] | None = None,
+        format: Literal["arrow", "json", "raw"] = "arrow",
         changes: Literal["upsert", "log"] = "upsert",
         partitions: int = 1,
         name: str | None = None,
@@ -356,7 +356,9 @@ class Stream:
         """Append the rows to a topic of an embedded log, in the commit of the epoch that made them.
 
         A Table is written as upserts, of which the last row of a key counts, or with ``changes="log"`` as all its
-        changes: a column ``op`` is ``d`` where a row is taken back and ``c`` where one is added.
+        changes: a column ``op`` is ``d`` where a row is taken back and ``c`` where one is added. `format`: columns as
+        they are; a JSON document a row; or ``raw``: columns key, value, timestamp and headers are the event. With the
+        last two a row of a Table that goes away is a tombstone: its key without a value.
         `key` chooses the partition (of a topic that is made with `partitions`), and is the key of JSON events. `name`
         is what the sink is called, here and in its siblings; a job's sinks have different ones (default: the topic).
         """

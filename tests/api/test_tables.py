@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import windrow as wr
@@ -196,6 +198,82 @@ def test_a_table_is_written_as_changes(tmp_path: Path) -> None:
     written = wr.read_log(tmp_path / "log", "few", end="latest").collect().to_pylist()
     assert written[0] == {"user": 1, "n": 1, "op": "c"} and {"user": 1, "n": 1, "op": "d"} in written
     assert replayed([[row] for row in written]) == bag([{"user": 2, "n": 1}, {"user": 3, "n": 1}])
+
+
+def last_values(log: Path, topic: str) -> tuple[dict[bytes, bytes], int]:
+    """What a reader of the events makes of them: the last value of each key, without those that are gone; and how many
+    tombstones there were."""
+    found: dict[bytes, bytes] = {}
+    gone = 0
+    with wr.Log(log) as opened:
+        events = wr.read_log(opened, topic, end="latest").collect().to_pylist()
+    for event in events:
+        gone += event["value"] is None
+        if event["value"] is None:
+            assert found.pop(event["key"], None) is not None, "a tombstone for what was never there"
+        else:
+            found[event["key"]] = event["value"]
+    return found, gone
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from("ab")), min_size=1, max_size=25), st.integers(1, 6))
+def test_rows_that_go_are_tombstones_in_a_log(tmp_path: Path, users: list[tuple[int, str]], rows: int) -> None:
+    """Law: the last events of the keys are the Table, whatever the epochs; keys of several columns are documents."""
+    place = tmp_path / "log"
+    shutil.rmtree(place, ignore_errors=True)
+    wr.Log(place).close()
+    table = pa.table({"user": [user for user, _ in users], "site": [site for _, site in users]})
+    events = wr.from_arrow(table)
+    counts = events.group_by("user", "site").agg(n=wr.count()).filter(pl.col("n") % 2 == 1)
+    one = events.group_by("user").agg(n=wr.count()).filter(pl.col("n") < 3)
+    jobs = [
+        counts.write_log(place, "pairs", format="json", partitions=2),
+        one.write_log(place, "one", format="json", key="user"),
+    ]
+    assert "upserts by user, site with deletions" in jobs[0].explain()
+    wr.job(*jobs, limits=wr.Limits(epoch_rows=rows), name="job").run()
+    wanted = {(row["user"], row["site"]): row["n"] for row in counts.collect().to_pylist()}
+    found, _ = last_values(place, "pairs")
+    assert {tuple(json.loads(key).values()): json.loads(value)["n"] for key, value in found.items()} == wanted
+    found, _ = last_values(place, "one")
+    singles = {int.from_bytes(key, "big"): json.loads(value) for key, value in found.items()}
+    assert singles == {row["user"]: row for row in one.collect().to_pylist()}
+
+
+def test_raw_events_are_written_as_they_are(tmp_path: Path) -> None:
+    """Oracle: key, value, timestamp and headers; a Table by its key, with tombstones."""
+    wr.Log(tmp_path / "log").close()
+    times = pa.array([5, 6], pa.timestamp("us", "UTC"))
+    headers = pa.array(
+        [[{"key": "h", "value": b"x"}], None], pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()}))
+    )
+    events = pa.table({"key": [b"a", b"b"], "value": [b"1", b"2"], "timestamp": times, "headers": headers})
+    wr.job(wr.from_arrow(events).write_log(tmp_path / "log", "raw", format="raw"), name="raw").run()
+    assert wr.read_log(tmp_path / "log", "raw", end="latest").collect().to_pylist() == events.to_pylist()
+    rows = wr.from_arrow(pa.table({"key": ["a", "b", "a"], "x": ["1", "2", "3"]}), name="rows")
+    single = rows.group_by("key").agg(n=wr.count(), value=wr.max("x")).filter(pl.col("n") < 2).select("key", "value")
+    job = single.write_log(tmp_path / "log", "table", format="raw")
+    wr.job(job, limits=wr.Limits(epoch_rows=1), name="table").run()
+    assert last_values(tmp_path / "log", "table") == ({b"b": b"2"}, 1)
+    with pytest.raises(wr.PlanError, match="created without headers"):
+        wr.job(wr.from_arrow(events).write_log(tmp_path / "log", "table", format="raw"), name="late").run()
+    with pytest.raises(wr.PlanError, match="format='raw' takes the columns headers, key, timestamp, value"):
+        rows.write_log(tmp_path / "log", "other", format="raw")
+
+
+def test_keys_of_events_are_those_of_the_table(tmp_path: Path) -> None:
+    """Golden: tombstones by another key would delete other rows."""
+    rows = wr.from_arrow(pa.table({"user": [1], "site": ["a"]}))
+    few = rows.group_by("user", "site").agg(n=wr.count()).filter(pl.col("n") < 2)
+    for write in (
+        lambda: few.write_log(tmp_path, "x", format="json", key="site"),
+        lambda: few.write_kafka("localhost:9", "x", key="site"),
+    ):
+        with pytest.raises(wr.PlanError, match=r"each by its key \(user, site\); that must be the key of the events"):
+            write()
+    with pytest.raises(wr.PlanError, match="one column chooses the partition"):
+        rows.write_log(tmp_path, "x", key=["user", "site"])
 
 
 def test_what_cannot_be_done_with_a_table_is_said() -> None:

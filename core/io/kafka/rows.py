@@ -16,6 +16,7 @@ from windrow.codec.json_encode import JsonEncoder
 from windrow.codec.kafka_encode import partitions
 from windrow.codec.kafka_records import HEADERS
 from windrow.errors import PlanError
+from windrow.io.upserts import last_of_each, with_tombstones
 
 Format = Literal["json", "arrow", "raw"]
 #: Columns that ``format="raw"`` takes; only the value has to be there.
@@ -91,7 +92,7 @@ class Encoding:
         keys = self._key_bytes(batch)
         if self._weighted:
             assert keys is not None  # checked when it was made
-            last = _last_of_each(keys)
+            last = last_of_each(keys)
             batch, keys = batch.take(last), keys.take(last)
         chosen = np.full(batch.num_rows, epoch % count, np.int32)
         if keys is not None:
@@ -123,10 +124,7 @@ class Encoding:
     def _record_values(self, batch: pa.RecordBatch) -> pa.Array:
         plain = batch.select(self._plain)
         values = _binary(self._values.encode(plain) if self._values is not None else plain.column("value"))
-        if not self._weighted:
-            return values
-        gone = pc.less(batch.column(WEIGHT), 0)
-        return pc.if_else(gone, pa.scalar(None, pa.binary()), values)
+        return with_tombstones(values, batch.column(WEIGHT)) if self._weighted else values
 
     def _times(self, batch: pa.RecordBatch) -> Int64s:
         name = self._timestamp or ("timestamp" if self._format == "raw" and "timestamp" in self._raw else None)
@@ -186,12 +184,6 @@ def _text(column: pa.Array) -> pa.Array:
 
 def _binary(column: pa.Array) -> pa.Array:
     return column if pa.types.is_binary(column.type) else column.cast(pa.binary())
-
-
-def _last_of_each(keys: pa.Array) -> pa.Array:
-    """The rows, ascending, after which no row with the same key comes."""
-    table = pa.table({"key": keys, "row": np.arange(len(keys))})
-    return table.group_by("key").aggregate([("row", "max")]).column("row_max").combine_chunks().sort()
 
 
 def _dealt(chosen: np.ndarray) -> list[tuple[int, np.ndarray]]:

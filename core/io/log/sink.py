@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from windrow.batch import WEIGHT
 from windrow.errors import FencedError, InvariantError, PlanError
 from windrow.io.base import Guarantee, TopicWrite
 from windrow.io.log.batches import fitted
@@ -14,6 +16,7 @@ from windrow.io.log.log import Log, route
 from windrow.io.log.partitioner import key_bytes
 from windrow.io.log.sharing import shared
 from windrow.io.log.work import Rows, append_rows
+from windrow.io.upserts import last_of_each, with_tombstones
 from windrow.progress.faults import reach
 
 #: A batch -> its rows as bytes, one value each.
@@ -32,7 +35,11 @@ class LogSink:
 
     Without an `encoder` it fills a typed topic, which is created with the `schema` of the result when it is not there;
     with one a raw topic, whose values the encoder makes. `key` names the column whose hash chooses the
-    partition (in a raw topic it becomes the event's key); without one, epoch after epoch takes the next partition.
+    partition (in a raw topic it becomes the event's key, of several columns as a JSON document); without one, epoch
+    after epoch takes the next partition. In a raw topic, columns in `given` (timestamp, headers) are the events' own.
+
+    Rows with a column `WEIGHT` are changes of a Table: the last of a key in an epoch counts, and is a tombstone (an
+    event without a value) when it takes a row away; that needs a key and a raw topic.
     Raises `PlanError` when the columns do not fit.
     """
 
@@ -44,8 +51,9 @@ class LogSink:
         topic: str,
         schema: pa.Schema,
         *,
-        key: str | None = None,
+        key: str | Sequence[str] | None = None,
         partitions: int = 1,
+        given: Sequence[str] = (),
         encoder: Encoder | None = None,
         in_ledger: bool = True,
         name: str | None = None,
@@ -54,8 +62,10 @@ class LogSink:
         self._shared = shared(log)
         self._log = self._shared.log
         self._topic = topic
-        self._schema = schema
-        self._key = key
+        self._weighted = WEIGHT in schema.names
+        self._schema = schema.remove(schema.get_field_index(WEIGHT)) if self._weighted else schema
+        self._keys = (key,) if isinstance(key, str) else tuple(key or ())
+        self._given = tuple(name for name in given if name in schema.names)
         self._encoder = encoder
         self._partitions = partitions
         self._in_ledger = in_ledger
@@ -63,8 +73,14 @@ class LogSink:
         self._job = ""
         self._id = -1
         self._owner = 0
-        if key is not None and key not in schema.names:
-            raise PlanError(f"sink {self.name!r}: no column {key!r} for the key; there are: {', '.join(schema.names)}")
+        missing = [name for name in self._keys if name not in schema.names]
+        if missing:
+            raise PlanError(
+                f"sink {self.name!r}: no column {missing[0]!r} for the key; there are: {', '.join(schema.names)}"
+            )
+        if self._weighted and (self._typed or not self._keys):
+            raise PlanError(f"sink {self.name!r}: rows that can go away need a key and a raw topic (format='json')")
+        self._document = _document(schema, self._keys) if len(self._keys) > 1 else None
 
     def open(self, job: str, committed_epoch: int, owner: int = 0) -> None:
         self._job = job
@@ -72,7 +88,10 @@ class LogSink:
         if self._topic in self._log.index.names():
             self._check_topic()
         else:
-            self._log.create_topic(self._topic, partitions=self._partitions, schema=wanted, if_exists="ok")
+            headers = "headers" in self._given
+            self._log.create_topic(
+                self._topic, partitions=self._partitions, schema=wanted, headers=headers, if_exists="ok"
+            )
         if not self._in_ledger:
             self._take_over(committed_epoch, owner)
 
@@ -97,6 +116,8 @@ class LogSink:
             raise PlanError(
                 f"sink {self.name!r}: topic {self._topic!r} is {kind}; choose the other format, or another topic"
             )
+        if "headers" in self._given and "headers" not in info.schema.names:
+            raise PlanError(f"sink {self.name!r}: topic {self._topic!r} was created without headers; drop the column")
         if not info.raw and sorted(info.schema.names) != sorted(self._schema.names):
             raise PlanError(
                 f"sink {self.name!r}: topic {self._topic!r} has the columns {', '.join(info.schema.names)}, "
@@ -107,10 +128,8 @@ class LogSink:
         info = self._log.topic(self._topic)
         turn = epoch % info.partitions
         parts: dict[int, list[pa.RecordBatch]] = {}
-        for batch in batches:
-            if not batch.num_rows:
-                continue
-            key = batch.column(self._key) if self._key is not None else None
+        for batch in self._last(batches):
+            key = self._key_of(batch)
             data = fitted(batch, info.schema, info.name) if self._typed else self._encoded(batch, key)
             for partition, rows in route(data, key, info.partitions, turn).items():
                 parts.setdefault(partition, []).append(rows)
@@ -119,16 +138,33 @@ class LogSink:
             for partition, rows in sorted(parts.items())
         ]
 
+    def _last(self, batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """The rows to write: of changes the last of each key."""
+        filled = [batch for batch in batches if batch.num_rows]
+        if not self._weighted or not filled:
+            return filled
+        batch = pa.concat_batches(filled)
+        key = self._key_of(batch)
+        return [batch.take(last_of_each(key_bytes(key)))]
+
+    def _key_of(self, batch: pa.RecordBatch) -> pa.Array | None:
+        if self._document is not None:
+            return self._document(batch.select(list(self._keys)))
+        return batch.column(self._keys[0]) if self._keys else None
+
     def _encoded(self, batch: pa.RecordBatch, key: pa.Array | None) -> pa.RecordBatch:
         assert self._encoder is not None
         rows = batch.num_rows
         now = pa.scalar(self._log.clock.now_us()).cast(pa.timestamp("us", "UTC"))
         schema = self._log.topic(self._topic).schema
+        values = self._encoder(batch.select(self._schema.names)).cast(pa.binary())
         columns = {
             "key": key_bytes(key).cast(pa.binary()) if key is not None else pa.nulls(rows, pa.binary()),
-            "value": self._encoder(batch).cast(pa.binary()),
+            "value": with_tombstones(values, batch.column(WEIGHT)) if self._weighted else values,
             "timestamp": pa.repeat(now, rows),
-        }
+        } | {name: batch.column(name).cast(schema.field(name).type) for name in self._given}
+        if "timestamp" in self._given:
+            columns["timestamp"] = pc.fill_null(columns["timestamp"], now)
         arrays = [columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -192,3 +228,10 @@ class LogSink:
                 f"sink {self.name!r} of job {self._job!r} in {self._log.path} was taken over by another process; "
                 "this one must stop"
             )
+
+
+def _document(schema: pa.Schema, keys: Sequence[str]) -> Encoder:
+    """Keys of several columns as JSON documents."""
+    from windrow.codec.json_encode import JsonEncoder
+
+    return JsonEncoder(pa.schema([schema.field(name) for name in keys])).encode
