@@ -37,6 +37,10 @@ _ACLS = {
 }
 
 
+class DeniedError(BrokerError):
+    """An ACL is missing: asking again does not help."""
+
+
 def name(code: int) -> str:
     """The protocol's name of a code, with its number."""
     kind = kafka_errors.for_code(code)
@@ -48,7 +52,7 @@ def error(code: int, what: str, resource: str = "") -> WindrowError:
     """`what` went wrong with this code: the error to raise."""
     if code in DENIED:
         of = f" {resource!r}" if resource else ""
-        return BrokerError(f"{what}: not allowed; the ACL for{of} is missing: {_ACLS[code]}")
+        return DeniedError(f"{what}: not allowed; the ACL for{of} is missing: {_ACLS[code]}")
     if code in FENCED:
         return FencedError(f"{what}: another process has taken over, the brokers say {name(code)}")
     return BrokerError(f"{what}: the brokers say {name(code)}")

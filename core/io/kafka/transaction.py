@@ -298,7 +298,7 @@ class Transactions:
     def _coordinator(self, attempt: _Attempt, kind: str, key: str, refresh: bool) -> int:
         try:
             return self._cluster.coordinator(kind, key, attempt.left_s(), refresh=refresh)
-        except FencedError:
+        except (FencedError, answers.DeniedError):
             raise
         except BrokerError as error:
             raise _Doubt(str(error)) from error
@@ -343,6 +343,8 @@ class Transactions:
             try:
                 node = self._cluster.coordinator("transaction", self.transactional_id, left_s, refresh=refresh)
                 code = self._cluster.request(node, request, min(left_s, 10.0)).error_code
+            except answers.DeniedError:
+                raise
             except BrokerError:
                 refresh = True
             else:
@@ -361,7 +363,7 @@ class Transactions:
             try:
                 node = self._cluster.coordinator("transaction", self.transactional_id, left_s, refresh=refresh)
                 answer = self._cluster.request(node, request, min(left_s, 10.0))
-            except FencedError:
+            except (FencedError, answers.DeniedError):
                 raise
             except BrokerError as error:
                 trouble, refresh = str(error), True
