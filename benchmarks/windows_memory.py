@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from statistics import median
 from time import perf_counter
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -91,6 +92,23 @@ def hopping_memory(scale: float) -> list[Measured]:
         hopping, result = _measure(lambda t=table: _windowed(t, wr.hopping("10s", "2s")), 3)  # type: ignore[misc]
         extra = {"ratio_to_tumbling": round(tumbling / hopping, 3)}
         lines.append(Measured(rows, table.nbytes, hopping, checksum(result), f"hopping {variant}", extra=extra))
+    return lines
+
+
+@benchmark("hopping_many_panes", "windows of 100 panes, from suffixes and prefixes, and from all their panes each time")
+def hopping_many_panes(scale: float) -> list[Measured]:
+    """2 s windows every 20 ms, both ways in turn over the same rows; the results must be the same."""
+    lines = []
+    rows = max(int(_EVENTS * scale) // 5, 20_000)
+    for variant, keys in (("1k keys", 1_000), ("10k keys", 10_000)):
+        table = events(rows, keys)
+        slid, result = _measure(lambda t=table: _windowed(t, wr.hopping("2s", "20ms")), 3)  # type: ignore[misc]
+        with patch("windrow.state.aggregations.sliding._LEAST_PANES", rows):
+            anew, again = _measure(lambda t=table: _windowed(t, wr.hopping("2s", "20ms")), 3)  # type: ignore[misc]
+        assert checksum(result) == checksum(again), "the two ways do not agree"
+        for how, seconds in (("sliding", slid), ("anew", anew)):
+            extra = {"ratio_to_anew": round(anew / seconds, 3), "rows_out": result.num_rows}
+            lines.append(Measured(rows, table.nbytes, seconds, checksum(result), f"{how} {variant}", extra=extra))
     return lines
 
 

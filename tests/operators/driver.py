@@ -29,6 +29,7 @@ class Cut:
     snapshot_every: int = 3  # epochs
     save: bool = True
     few_keys: int = 4096  # with fewer keys there are no dense panes
+    slide_from: int = 0  # groups in panes from which on windows of many panes are made from suffixes
     seed: int = 0
     retract: bool = False
 
@@ -139,7 +140,10 @@ def run(
     aggregation: Aggregation, partitions: Sequence[pa.RecordBatch], delay_us: int, cut: Cut, finish: bool = True
 ) -> Result:
     """Run over whole partitions; with `finish`, all windows are closed at the end."""
-    with patch("windrow.state.aggregations.panes.FEW_KEYS", cut.few_keys):
+    with (
+        patch("windrow.state.aggregations.panes.FEW_KEYS", cut.few_keys),
+        patch("windrow.state.aggregations.sliding._LEAST_GROUPS", cut.slide_from),
+    ):
         return _run(aggregation, partitions, delay_us, cut, finish)
 
 

@@ -157,5 +157,6 @@ def cuts(restart: bool = True) -> st.SearchStrategy[Cut]:
         restart_every=st.sampled_from([0, 1, 2, 3]) if restart else st.just(0),
         snapshot_every=st.sampled_from([0, 1, 3]),
         few_keys=st.sampled_from([0, 4096]),
+        slide_from=st.sampled_from([0, 0, 30, 1 << 16]),
         seed=st.integers(0, 100),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -23,6 +25,8 @@ WINDOWS = [
     Window("hopping", size_us=400, slide_us=40),
     Window("hopping", size_us=30, slide_us=50),
     Window("cumulate", size_us=100, slide_us=25),
+    Window("hopping", size_us=300, slide_us=15, offset_us=4),
+    Window("cumulate", size_us=270, slide_us=30, offset_us=-11),
 ]
 
 
@@ -92,6 +96,34 @@ def test_a_restart_changes_no_output(
     assert [[row for batch in epoch for row in batch.to_pylist()] for epoch in plain.epochs] == [
         [row for batch in epoch for row in batch.to_pylist()] for epoch in restarted.epochs
     ]
+
+
+@given(
+    seed=st.integers(0, 10**6), aggregates=st.sampled_from(["numbers", "collections"]), lateness=st.integers(0, 99),
+    window=st.sampled_from([one for one in WINDOWS if one.slide_us and one.size_us // one.slide_us >= 8]), cut=cuts(),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_sliding_over_panes_gives_what_putting_them_together_gives(
+    seed: int, aggregates: str, lateness: int, window: Window, cut: Cut
+) -> None:
+    """Differential: windows of many panes from suffixes and prefixes, and from all their panes each time."""
+    partitions = [partition(seed, 150, number) for number in range(2)]
+    wanted = replace(aggregation(window, SETS[aggregates]), lateness_us=lateness)
+    slid = run(wanted, partitions, 60, cut).epochs
+    with patch("windrow.state.aggregations.sliding._LEAST_PANES", 10**6):
+        anew = run(wanted, partitions, 60, cut).epochs
+    for left, right in zip(slid, anew, strict=True):
+        rows = [sorted(map(rounded, batch_rows(epoch))) for epoch in (left, right)]
+        assert rows[0] == rows[1]
+
+
+def batch_rows(epoch: list[pa.RecordBatch]) -> list[dict[str, Any]]:
+    return [row for batch in epoch for row in batch.to_pylist()]
+
+
+def rounded(row: dict[str, Any]) -> str:
+    """Sums of floats may differ in their last digit."""
+    return str({name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in row.items()})
 
 
 @pytest.mark.parametrize("window", WINDOWS)

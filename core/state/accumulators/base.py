@@ -56,6 +56,7 @@ class Lane:
 class Accumulator(ABC):
     """One aggregate. `ids` are groups row by row; a negative one skips the row."""
 
+    apart = True  # whatever is known of groups lies in their lanes: what lanes refer to is not moved by `sweep`
     mergeable = True  # partial results can be made in a batch and merged in the shard
 
     def __init__(self, aggregate: Aggregate, number: int) -> None:

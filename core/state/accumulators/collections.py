@@ -31,6 +31,7 @@ class CountDistinct(Accumulator):
         self._name = self.prefix + "values"
         direct = kind_of(self.argument) == "word" and not pa.types.is_decimal(self.argument)
         self._values = None if direct and pa.types.is_int64(self.argument) else KeyTable([DataType(str(self.argument))])
+        self.apart = self._values is None
         self._kept = 0
 
     def new(self, capacity: int) -> Lanes:
@@ -178,6 +179,7 @@ class CollectList(Accumulator):
     """The first values of a group in event order, as many as the option ``limit`` says; null for a group of none."""
 
     mergeable = False
+    apart = False
 
     def __init__(self, aggregate: Aggregate, number: int) -> None:
         super().__init__(aggregate, number)

@@ -49,6 +49,7 @@ class Pick(NumericAccumulator):
         self._latest = aggregate.function in ("last", "arg_max")
         plain = fits_int(self.argument) or is_float(self.argument)
         self._store = None if plain else ValueStore(self.argument)
+        self.apart = plain
 
     def new(self, capacity: int) -> Lanes:
         lanes = super().new(capacity)
@@ -122,6 +123,7 @@ class ExtremeValue(NumericAccumulator):
     """min and max of values that are compared in Arrow."""
 
     lanes = (Lane("value", np.int64, -1),)
+    apart = False
 
     def __init__(self, aggregate: Aggregate, number: int) -> None:
         super().__init__(aggregate, number)

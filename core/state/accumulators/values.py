@@ -32,6 +32,7 @@ class ValueBag(Bags):
         plain = fits_int(self.argument) or is_float(self.argument)
         self.code_type = pa.int64() if plain else storage_type(self.argument)
         self._values = None if plain else KeyTable([from_arrow_type(self.code_type)])
+        self.apart = plain
         self._kept = 0
 
     def items(self, column: pa.Array) -> tuple[Int64s, Int64s | int]:

@@ -22,6 +22,7 @@ from windrow.state.aggregations.keyed import KeyedState, Piece, columns_of, int_
 from windrow.state.aggregations.output import window_batch
 from windrow.state.aggregations.pool import Pool
 from windrow.state.aggregations.pool_windows import PoolWindows
+from windrow.state.aggregations.sliding import Sliding, slides
 from windrow.state.columns import all_rows, extent
 from windrow.state.saved import table_of
 from windrow.units import BEFORE_TIME_US
@@ -47,11 +48,13 @@ class PaneState(KeyedState):
         super().__init__(aggregation)
         self.grid: Grid = grid_of(window, aggregation.lateness_us)
         self.current = aggregation.emit == "current"
+        self._slides = not self.current and slides(self.grid) and all(a.apart for a in self.accumulators)
         self.clear()
 
     def clear(self) -> None:
         self.dense: dict[int, Rows] = {}
         self._checked_places = 0
+        self._sliding = Sliding(self) if self._slides else None
         self.pool = Pool(self.accumulators, self.current)
 
     # taking rows
@@ -143,6 +146,9 @@ class PaneState(KeyedState):
 
     def _emit_windows(self, first: int, last: int | None) -> list[pa.RecordBatch]:
         """Windows from `first` to `last` (None: all), in order; only changed groups when emitting ``current``."""
+        if self._sliding is not None and self._sliding.pays(self._places + self._pool_size):
+            windows = sorted(self._windows([*self.dense, *self.pool.counts], first, last))
+            return [out for window in windows for out in self._emitted(window, *self._sliding.window(window))]
         dense = self._windows(self.dense, first, last)
         affected = self._windows(self._changed_codes(), first, last) if self.current else None
         alone = dense if affected is None else dense & affected
@@ -171,7 +177,9 @@ class PaneState(KeyedState):
         return changed + dense
 
     def _emit_window(self, window: int) -> list[pa.RecordBatch]:
-        ids, lanes = self._combine(window)
+        return self._emitted(window, *self._combine(window))
+
+    def _emitted(self, window: int, ids: Int32s, lanes: list[Lanes]) -> list[pa.RecordBatch]:
         if len(ids) == 0:
             return []
         start, end = (np.full(len(ids), bound[0]) for bound in self.grid.bounds(np.array([window], np.int64)))
@@ -210,6 +218,11 @@ class PaneState(KeyedState):
         if self.current:
             ids = ids[changed[ids]]
         return ids, merged.select(ids)
+
+    def late_codes(self, window: int) -> list[int]:
+        """The panes of rows for which some of their windows were closed already, that are part of this one."""
+        codes = [code for code in (*self.dense, *self.pool.counts) if code % self.grid.per_pane]
+        return sorted(code for code in codes if self._is_part(code, window))
 
     def _is_part(self, code: int, window: int) -> bool:
         low, high = self._range(code, window, window)
@@ -278,13 +291,16 @@ class PaneState(KeyedState):
         for rows in self.dense.values():
             rows.keep(kept[kept < rows.capacity])
         self.pool.renumber(numbers)
+        if self._sliding is not None:
+            self._sliding.reset()
 
     def all_rows(self) -> list[Rows]:
         return [self.pool.rows, *self.dense.values()]
 
     @property
     def groups_nbytes(self) -> int:
-        return self.pool.nbytes + sum(rows.nbytes for rows in self.dense.values())
+        sliding = 0 if self._sliding is None else self._sliding.nbytes
+        return self.pool.nbytes + sum(rows.nbytes for rows in self.dense.values()) + sliding
 
     # saving and restoring
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from windrow.batch import Int32s, Int64s
 from windrow.state.accumulators.base import Accumulator
-from windrow.state.accumulators.rows import Rows
+from windrow.state.accumulators.rows import PRESENT, Rows
 from windrow.state.keys.pairs import PairIndex
 
 _FEW = 4096
@@ -26,6 +26,7 @@ class Pool:
         self.rows = Rows(self._accumulators, 0, current=self._current)
         self._index = PairIndex()
         self.counts: dict[int, int] = {}  # groups of each code
+        self._places: dict[int, list[Int32s]] = {}  # rows of each code, forgotten ones among them
 
     @property
     def codes(self) -> Int64s:
@@ -42,21 +43,33 @@ class Pool:
         rows = self._index.rows(codes, numbers)
         self.rows.ensure(self._index.size)
         if self._index.size > before:
-            new, counts = np.unique(self._index.codes[before:], return_counts=True)
-            for code, count in zip(new.tolist(), counts.tolist(), strict=True):
+            for code, count in self._file(before):
                 self.counts[code] = self.counts.get(code, 0) + count
         return rows
+
+    def _file(self, first: int) -> list[tuple[int, int]]:
+        """Note which rows from `first` on each code has; gives the codes and how many rows each has got."""
+        codes = self._index.codes[first:]
+        order = np.argsort(codes, kind="stable")
+        ordered = codes[order]
+        cuts = np.flatnonzero(np.diff(ordered)) + 1
+        filed = []
+        for places in np.split((order + first).astype(np.int32), cuts):
+            code = int(self._index.codes[places[0]])
+            self._places.setdefault(code, []).append(places)
+            filed.append((code, len(places)))
+        return filed
 
     def live(self) -> Int32s:
         return self.rows.present(self._index.size)
 
     def of_codes(self, codes: Sequence[int]) -> Int32s:
         """Live rows of these panes, in the order in which they were made."""
-        wanted = [code for code in codes if code in self.counts]
-        if not wanted:
+        parts = [places for code in codes if code in self.counts for places in self._places[code]]
+        if not parts:
             return np.empty(0, np.int32)
-        live = self.live()
-        chosen: Int32s = live[np.isin(self.codes[live], np.array(wanted, np.int64))]
+        rows = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
+        chosen: Int32s = rows[(self.rows.flags[rows] & PRESENT) != 0]
         return chosen
 
     def drop(self, codes: Sequence[int]) -> None:
@@ -64,6 +77,7 @@ class Pool:
         rows = self.of_codes(codes)
         for code in codes:
             self.counts.pop(code, None)
+            self._places.pop(code, None)
         self._forget(rows)
 
     def drop_rows(self, rows: Int32s) -> None:
@@ -72,7 +86,7 @@ class Pool:
         for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
             self.counts[code] -= count
             if self.counts[code] == 0:
-                del self.counts[code]
+                del self.counts[code], self._places[code]
         self._forget(rows)
 
     def _forget(self, rows: Int32s) -> None:
@@ -91,7 +105,10 @@ class Pool:
     def _keep(self, rows: Int32s) -> None:
         self.rows.keep(rows)
         self._index.keep(rows)
+        self._places = {}
+        if len(rows):
+            self._file(0)
 
     @property
     def nbytes(self) -> int:
-        return self.rows.nbytes + self._index.nbytes
+        return self.rows.nbytes + self._index.nbytes + 4 * self._index.size
