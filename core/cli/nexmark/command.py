@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windrow.cli import figures
+from windrow.cli.kafka_options import OptionsFile, read_options
 from windrow.errors import WindrowError
 
 if TYPE_CHECKING:
@@ -21,16 +23,21 @@ if TYPE_CHECKING:
     from windrow.api.stream import Stream
     from windrow.cli.nexmark.events import Generated
     from windrow.cli.nexmark.queries import Events
+    from windrow.cli.nexmark.topic import Topic
 
 
 def nexmark(
     query: Annotated[str, typer.Argument(metavar="q0..q23|all", help="Which query; several with commas.")],
     events: Annotated[str, typer.Option(help="How many events (persons, auctions and bids).")] = "1_000_000",
-    source: Annotated[str, typer.Option(help="memory or log.")] = "memory",
+    source: Annotated[str, typer.Option(help="memory, log or kafka.")] = "memory",
     check: Annotated[bool, typer.Option("--check", help="Compare all rows with what DuckDB computes.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed, other events.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     data: Annotated[Path, typer.Option(help="Where the log of --source log is kept.")] = Path("nexmark-data"),
+    kafka: Annotated[
+        str | None, typer.Option(metavar="BOOTSTRAP", help="The brokers of --source kafka.", show_default=False)
+    ] = None,
+    options: OptionsFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
 ) -> None:
     """Generate events by the rules of Nexmark, run queries over them, and print how fast that was.
@@ -43,7 +50,7 @@ def nexmark(
 
     console = Console(stderr=True, highlight=False)
     names = chosen(query)
-    place = Source(source, _number(events), seed, data)
+    place = Source(source, _number(events), seed, data, kafka, read_options(options))
     compile_kernels(console)
     generated = place.prepare(console, keep=check)
     different = 0
@@ -96,10 +103,14 @@ class Source:
     events: int
     seed: int
     data: Path
+    kafka: str | None = None
+    options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ("memory", "log"):
-            raise WindrowError(f"--source must be memory or log, not {self.name!r}")
+        if self.name not in ("memory", "log", "kafka"):
+            raise WindrowError(f"--source must be memory, log or kafka, not {self.name!r}")
+        if (self.name == "kafka") != (self.kafka is not None):
+            raise WindrowError("--source kafka needs --kafka BOOTSTRAP, and the other way round")
 
     @property
     def partitions(self) -> int:
@@ -114,6 +125,8 @@ class Source:
 
         if self.name == "log":
             self._fill_log(console)
+        elif self.name == "kafka":
+            self._fill_topic(console)
         if self.name != "memory" and not keep:
             return None
         with bar("events", console) as advance:
@@ -136,6 +149,8 @@ class Source:
 
         if self.name == "log":
             return from_log(Place(self.data, self.seed).events, TOPIC)
+        if self.name == "kafka":
+            return self._topic().streams()
         assert generated is not None
         return generated.streams()
 
@@ -148,6 +163,19 @@ class Source:
         if missing(place, self.events):
             with bar("log", console) as advance:
                 write_events(place, self.events, advance)
+
+    def _fill_topic(self, console: Console) -> None:
+        from windrow.cli.bars import bar
+
+        topic = self._topic()
+        if topic.missing():
+            with bar("topic", console) as advance:
+                topic.write(advance)
+
+    def _topic(self) -> Topic:
+        from windrow.cli.nexmark.topic import Topic
+
+        return Topic(str(self.kafka), self.events, self.seed, self.options)
 
 
 def _to_files(stream: Stream, workers: int) -> Ran:
