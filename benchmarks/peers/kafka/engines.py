@@ -1,0 +1,81 @@
+"""The engines of the comparison: how each is started, which guarantee it was told to give, and what it is pinned to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.peers import environments
+from benchmarks.peers.kafka.runs import Command
+from benchmarks.suite.lines import Guarantee
+
+_PROGRAMS = Path(__file__).parent / "programs"
+_STREAMS = Path(__file__).parents[1] / "kafka_streams"
+_ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """`rate`: events a second that one core of it is known to do at least, by which its input is sized."""
+
+    name: str
+    make: Callable[[Path], Command]  # from the cache folder; raises `MissingError`
+    guarantee: Guarantee
+    rate: int
+    version: str
+    live: bool = True  # whether it can send results before a window is over
+
+
+def _ours(cache: Path) -> Command:
+    del cache
+    return _python(Path(sys.executable), "windrow_job.py", state=False)
+
+
+def _confluent(cache: Path) -> Command:
+    del cache
+    return _python(Path(sys.executable), "confluent_loop.py", state=False)
+
+
+def _quix(cache: Path) -> Command:
+    return _python(environments.python_of("quix", cache), "quix.py", state=True)
+
+
+def _python(python: Path, program: str, *, state: bool) -> Command:
+    def command(
+        bootstrap: str, source: str, target: str, name: str, mode: str, commit_ms: int, folder: Path
+    ) -> Sequence[str | Path]:
+        last = [folder / "state"] if state else []
+        return [python, _PROGRAMS / program, bootstrap, source, target, name, mode, str(commit_ms), *last]
+
+    return command
+
+
+def _streams(cache: Path) -> Command:
+    jars = environments.compiled(_STREAMS, cache)
+
+    def command(
+        bootstrap: str, source: str, target: str, name: str, mode: str, commit_ms: int, folder: Path
+    ) -> Sequence[str | Path]:
+        java = ["java", "-Xmx2g", "-XX:+UseParallelGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", jars]
+        state, threads = folder / "state", "1"
+        return [*java, "windrow.bench.Bids", bootstrap, source, target, name, state, mode, str(commit_ms), threads]
+
+    return command
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def engines() -> list[Engine]:
+    """All of them, ours first."""
+    return [
+        Engine("windrow", _ours, "exactly once", 1_000_000, _version("windrow")),
+        Engine("kafka streams", _streams, "exactly once", 120_000, "4.3.1"),
+        Engine("confluent-kafka loop", _confluent, "at most once", 120_000, _version("confluent-kafka")),
+        Engine("quix", _quix, "exactly once", 8_000, environments.versions_of("quix")["quixstreams"]),
+    ]

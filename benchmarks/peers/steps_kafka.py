@@ -1,0 +1,172 @@
+"""From Kafka to Kafka: windrow and others, catching up, coming back from kill -9, and at a fixed rate.
+
+The broker, the producer and the reader of results are on the first cores, the engine alone on the last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.peers.environments import MissingError
+from benchmarks.peers.kafka import runs, topics
+from benchmarks.peers.kafka.engines import Engine, engines
+from benchmarks.suite.lines import Line
+from benchmarks.suite.steps import Run, cores, setup, step
+from tests.broker.cluster import brokers
+
+_SMALL = 20_000  # events of the run that tells what starting up costs
+_MOST = 8_000_000
+_COMMIT_MS = 1_000
+_QUERY = "tumbling 10 s count, sum, max per auction"
+
+
+@setup("peers_kafka")
+def make_environments(run: Run) -> None:
+    """The environments of all engines; those that cannot be made are said when their turn comes."""
+    for engine in engines():
+        with contextlib.suppress(MissingError):
+            engine.make(run.cache / "peers")
+
+
+@step(
+    "kafka_catch_up", "kafka", "bids as JSON from a stored topic, windowed, to a topic, exactly once where there is it",
+    seconds=(75, 240), limit=(240, 700),
+)  # fmt: skip
+def catch_up(run: Run) -> Iterator[Line]:
+    """Events by the engine's rate, so that all work for about as long; ``--option backlog=60`` for longer runs."""
+    backlog_s = float(run.options.get("backlog", run.pick(full=20, quick=4, tiny=1)))
+    most = int(run.options.get("most", run.pick(full=_MOST, quick=1_000_000, tiny=_SMALL)))
+    with _cluster(run) as (bootstrap, own):
+        small = topics.make(bootstrap, min(_SMALL, most))
+        made: dict[int, topics.Input] = {}
+        for engine in _chosen(run):
+            events = min(most, max(_SMALL, int(engine.rate * backlog_s)))
+            if events not in made:
+                made[events] = topics.make(bootstrap, events) if events > _SMALL else small
+            given = made[events]
+            yield from _lines(engine, "catch up", lambda e=engine, g=given: _catch_up(run, bootstrap, own, e, g, small))
+
+
+def _catch_up(
+    run: Run, bootstrap: str, own: list[int], engine: Engine, given: topics.Input, small: topics.Input
+) -> Line:
+    command = engine.make(run.cache / "peers")
+    start = runs.catch_up(bootstrap, small, command, run.folder, own, 90, commit_ms=_COMMIT_MS)
+    done = runs.catch_up(bootstrap, given, command, run.folder, own, min(240, run.left()), commit_ms=_COMMIT_MS)
+    net = given is not small
+    return _line(
+        engine, "catch up",
+        status="measured" if done.right else "wrong",
+        reason="" if done.right else _wrong(done),
+        events=given.events - (small.events if net else 0),
+        bytes=given.nbytes - (small.nbytes if net else 0),
+        seconds=(done.seconds - (start.seconds if net else 0),),
+        startup_s=start.seconds,
+        cpu_seconds=done.cpu_seconds - (start.cpu_seconds if net else 0),
+        peak_rss_mb=done.peak_rss_mb,
+        checksum=topics.checksum(done.rows),
+        extra={"rows": done.records, "startup_cpu_s": round(start.cpu_seconds, 2), "commit_ms": _COMMIT_MS},
+    )  # fmt: skip
+
+
+@step("kafka_kill", "kafka", "kill -9 in the middle: how long until the next result, and whether all results are right",
+      seconds=(30, 150), limit=(180, 500))  # fmt: skip
+def kill(run: Run) -> Iterator[Line]:
+    """The dead member's session ends after 10 s; engines that are in a consumer group wait for that."""
+    with _cluster(run) as (bootstrap, own):
+        made: dict[int, topics.Input] = {}
+        for engine in _chosen(run):
+            events = max(100_000, min(2_000_000, engine.rate * run.pick(full=6, quick=3, tiny=1)))
+            if events not in made:
+                made[events] = topics.make(bootstrap, events)
+            given = made[events]
+            yield from _lines(engine, "kill -9", lambda e=engine, g=given: _kill(run, bootstrap, own, e, g))
+
+
+def _kill(run: Run, bootstrap: str, own: list[int], engine: Engine, given: topics.Input) -> Line:
+    command = engine.make(run.cache / "peers")
+    done = runs.catch_up(
+        bootstrap, given, command, run.folder, own, min(150, run.left()), commit_ms=_COMMIT_MS, kill=True
+    )
+    right = done.right and not done.again
+    return _line(
+        engine, "kill -9",
+        status="measured" if right else "wrong",
+        reason="" if right else _wrong(done),
+        events=given.events,
+        recovery_s=done.recovery_s,
+        checksum=topics.checksum(done.rows),
+        extra={"rows_missing": done.missing, "rows_wrong": done.other, "rows_again": done.again},
+    )  # fmt: skip
+
+
+@step("kafka_latency", "kafka", "from when an event is due until a reader of committed records sees a result with it",
+      seconds=(0, 200), limit=(240, 600))  # fmt: skip
+def latency(run: Run) -> Iterator[Line]:
+    """Updates of open windows, a commit every 100 ms, 1,000 auctions; a rate that all can keep, and a higher one."""
+    with _cluster(run) as (bootstrap, own):
+        for rate in (2_000, 20_000):
+            for engine in _chosen(run):
+                if engine.live and rate <= engine.rate // 3:
+                    yield from _lines(
+                        engine, f"{rate:,} events/s", lambda e=engine, r=rate: _late(run, bootstrap, own, e, r)
+                    )
+
+
+def _late(run: Run, bootstrap: str, own: list[int], engine: Engine, rate: int) -> Line:
+    source = f"live-{rate}-{engine.name.replace(' ', '-')}"
+    topics.new_topic(bootstrap, source)
+    seconds = run.pick(full=12.0, quick=6.0, tiny=2.0)
+    late = runs.latency(
+        bootstrap, source, engine.make(run.cache / "peers"), run.folder, own, rate=rate, seconds=seconds
+    )
+    shown = {"p50": late.p50, "p99": late.p99, "p999": late.p999}
+    seen = all(value != float("inf") for value in shown.values())
+    return _line(
+        engine, f"{rate:,} events/s",
+        status="measured" if seen else "wrong",
+        reason="" if seen else "not every event was in a result 5 s after the last one was sent",
+        events=late.events,
+        latency_ms={name: round(value, 1) for name, value in shown.items() if value != float("inf")},
+        extra={"commit_ms": 100},
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _cluster(run: Run) -> Iterator[tuple[str, list[int]]]:
+    """A broker on all cores but the engine's, and this process there, too; its address and the engine's core."""
+    every, own = sorted(os.sched_getaffinity(0)), cores(1)
+    os.sched_setaffinity(0, set(every) - set(own) or set(own))
+    try:
+        with brokers(folder=Path(run.folder / "broker")) as cluster:
+            yield cluster.bootstrap, own
+    finally:
+        os.sched_setaffinity(0, set(every))
+
+
+def _chosen(run: Run) -> list[Engine]:
+    """All engines, or those of ``--option engines=windrow,quix``; in the quick suite the faster ones."""
+    wanted = run.options.get("engines")
+    found = [engine for engine in engines() if wanted is None or engine.name in wanted.split(",")]
+    return found if wanted or run.size == "full" else [engine for engine in found if engine.rate >= 100_000]
+
+
+def _lines(engine: Engine, variant: str, measure: Callable[[], Line]) -> Iterator[Line]:
+    try:
+        yield measure()
+    except (MissingError, runs.RunError) as error:
+        yield _line(engine, variant, status="failed", reason=str(error))
+
+
+def _wrong(done: runs.CaughtUp) -> str:
+    return f"{done.missing:,} rows are missing, {done.other:,} are wrong, {done.again:,} came again"
+
+
+def _line(engine: Engine, variant: str, **figures: object) -> Line:
+    return Line(
+        benchmark="kafka to kafka", query=_QUERY, variant=variant, source="kafka", engine=engine.name,
+        version=engine.version, guarantee=engine.guarantee, **figures,  # type: ignore[arg-type]
+    )  # fmt: skip
