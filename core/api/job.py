@@ -19,7 +19,7 @@ from windrow.plan import nodes
 from windrow.plan.explain import explain
 from windrow.plan.graph import Graph
 from windrow.plan.lower import lower
-from windrow.progress.ledger import Ledger
+from windrow.progress.ledger import Caching, Ledger
 from windrow.runtime.engine import Engine
 from windrow.runtime.metrics import Count, EpochReport, Progress
 
@@ -44,6 +44,7 @@ class Settings:
     shards: int = DEFAULT_SHARDS
     limits: Limits = field(default_factory=Limits)
     clock: Clock | None = None
+    state_cache: Path | None = None
 
 
 class Job:
@@ -231,6 +232,8 @@ class Job:
 
     def _make_ledger(self) -> Ledger:
         path = self._ledger_path()
+        if self._settings.state_cache is not None and (path is None or not path.startswith(CLUSTER)):
+            raise PlanError("state_cache is for jobs whose ledger is in Kafka; state elsewhere is on a disk already")
         if path is None:
             from windrow.progress.memory import MemoryLedger
 
@@ -239,6 +242,8 @@ class Job:
         for place in places:
             if place.log_path == path and place.make_ledger is not None:
                 ledger: Ledger = place.make_ledger()
+                if self._settings.state_cache is not None and isinstance(ledger, Caching):
+                    ledger.cache_in(self._settings.state_cache)
                 return ledger
         from windrow.io.log.ledger import LogLedger
 
@@ -328,12 +333,15 @@ def job(
     shards: int = DEFAULT_SHARDS,
     limits: Limits | None = None,
     clock: Clock | None = None,
+    state_cache: str | Path | None = None,
 ) -> Job:
     """Several sinks as one job: sources that they share are read once, and every epoch commits all of them together.
 
     `name` is what the ledger knows the job by (default: the names of the sinks); `ledger` an embedded log to keep
     progress in when no sink or source is one; `workers` threads; `shards` how finely state is divided, fixed once the
-    job has committed; `limits` bounds of an epoch; `clock` for tests.
+    job has committed; `limits` bounds of an epoch; `clock` for tests. `state_cache`: a local folder in which a job
+    whose ledger is in Kafka keeps a copy of its state, so that a restart on the same disk need not fetch it; it may be
+    lost or damaged at any time, and only costs that fetch.
     """
     if not jobs:
         raise PlanError("job: at least one sink is needed, for example stream.write_log(...)")
@@ -343,5 +351,6 @@ def job(
     if path is not None and not isinstance(path, str | Path):
         raise PlanError(f"job: ledger must be an embedded log or its path, got {ledger!r}")
     path = None if path is None else str(path)
-    settings = Settings(name, path, workers, shards, limits or Limits(), clock)
+    cache = None if state_cache is None else Path(state_cache)
+    settings = Settings(name, path, workers, shards, limits or Limits(), clock, cache)
     return Job(tuple(sink for one in jobs for sink in one._sinks), settings)

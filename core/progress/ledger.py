@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -85,6 +86,14 @@ class Recovery:
     planned: EpochInput | None = None  # written ahead for epoch + 1, if anything was
     owner: int = 0  # grows with every opening of the job
     state: Iterable[StateWrite] = ()  # per operator and shard: its snapshot if any, then the deltas after it, in order
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """A ledger far away that can keep a copy of the state at hand."""
+
+    def cache_in(self, folder: Path) -> None:
+        """Keep it there; said before `open`. The copy is never believed without a check, and may be gone any time."""
 
 
 class Ledger(Protocol):

@@ -12,14 +12,16 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
 
 from windrow.codec.kafka_encode import EncodedBatch, encode
+from windrow.codec.kafka_records import Rows
 from windrow.errors import BrokerError, FencedError, InvariantError, StateError
-from windrow.io.kafka import changelog, notes, topics
+from windrow.io.kafka import catalog, changelog, mirror, notes, topics
 from windrow.io.kafka.client import Cluster, release, servers, shared
 from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
 from windrow.io.kafka.writes import RecordWrite
@@ -94,9 +96,16 @@ class KafkaLedger:
         self._cut: dict[int, int] = {}  # changelog partition -> what was asked to be dropped
         self._cleaned_s = 0.0
         self._count = 0
+        self._cache_folder: Path | None = None
+        self._cache: mirror.Folder | None = None
+        self._written: dict[int, tuple[list[bytes], list[Any]]] = {}  # what the commit adds to the changelog
         self._owner = 0  # ours, whatever is read later
 
     # -- the protocol
+
+    def cache_in(self, folder: Path) -> None:
+        """Keep a copy of the changelog there for a restart on the same disk (`mirror`); said before `open`."""
+        self._cache_folder = folder
 
     def open(self, job: str, plan: Mapping[str, Any]) -> Recovery:
         self._job, self._plan = job, plan
@@ -118,6 +127,7 @@ class KafkaLedger:
         self._send(token, notes.record("open", token, self._note.owner))
         reach("ledger.open")
         self._ends = topics.offsets(self._cluster, self._changelog, topics.LATEST)
+        self._open_cache(id_)
         note = self._note
         return Recovery(
             note.epoch, note.positions, note.progress, note.planned, note.owner, _State(self, dict(self._ends))
@@ -140,6 +150,7 @@ class KafkaLedger:
             if not isinstance(output, RecordWrite):
                 raise InvariantError(f"rows for topic {output.topic!r} of a log were handed to a ledger in Kafka")
             records.setdefault((output.topic, output.partition), []).extend(output.batches)
+        before = self._note.spans
         spans = self._add_state(commit, records)
         token = self._token()
         value = notes.record(
@@ -165,10 +176,13 @@ class KafkaLedger:
         for (topic, part), first in base.items():
             if topic == self._changelog:
                 self._ends[part] = first + sum(batch.count for batch in records[topic, part])
+        self._add_to_cache(base, before)
         self._clean(base)
 
     def close(self) -> None:
         self._transactions = None
+        if self._cache is not None:
+            self._cache.close()
         release(self._cluster)
 
     # -- the transaction
@@ -257,6 +271,7 @@ class KafkaLedger:
                 spans[write.operator, write.shard] = notes.Span(self._ends.get(part, 0), commit.epoch, 1)
             else:
                 spans[write.operator, write.shard] = replace(known, parts=known.parts + 1)
+        self._written = {part: (some, values[part]) for part, some in keys.items()}
         for part, some in keys.items():
             encoded = encode(pa.array(some, pa.binary()), pa.array(values[part], pa.binary()), _now_ms(len(some)))
             if len(encoded.too_large):
@@ -285,13 +300,9 @@ class KafkaLedger:
 
     def _saved_state(self, ends: Mapping[int, int]) -> Iterator[StateWrite]:
         spans, left = self._note.spans, {key: span.parts for key, span in self._note.spans.items()}
-        starts: dict[int, int] = {}
-        for (_, shard), span in spans.items():
-            part = self._changelog_part(shard)
-            starts[part] = min(starts.get(part, span.offset), span.offset)
-        for part, start in sorted(starts.items()):
+        for part, start in sorted(self._kept_from().items()):
             where = f"topic {self._changelog!r}, partition {part}"
-            found = topics.committed(self._cluster, self._changelog, part, start, ends.get(part, 0))
+            found = self._changelog_records(part, start, ends.get(part, 0))
             for saved in changelog.saved(where, found):
                 key = saved.write.operator, saved.write.shard
                 known = spans.get(key)
@@ -308,6 +319,45 @@ class KafkaLedger:
                 "another name to start afresh"
             )
 
+    def _kept_from(self) -> dict[int, int]:
+        """Changelog partition -> the offset from which on it is needed."""
+        keep: dict[int, int] = {}
+        for (_, shard), span in self._note.spans.items():
+            part = self._changelog_part(shard)
+            keep[part] = min(keep.get(part, span.offset), span.offset)
+        return keep
+
+    def _changelog_records(self, part: int, start: int, end: int) -> Iterator[Rows]:
+        def fetch(first: int, last: int) -> Iterator[Rows]:
+            return topics.committed(self._cluster, self._changelog, part, first, last)
+
+        copy = self._cache.of(part) if self._cache is not None else None
+        return fetch(start, end) if copy is None else copy.through(start, end, fetch)
+
+    # -- the copy on a local disk
+
+    def _open_cache(self, transactional_id: str) -> None:
+        if self._cache_folder is None:
+            return
+        id_ = catalog.catalog(self._cluster, [self._changelog], _OPEN_S).topics[self._changelog].id.hex
+        identity = {"topic": self._changelog, "topic_id": id_}
+        self._cache = mirror.Folder(self._cache_folder, topic_name(transactional_id), identity)
+
+    def _add_to_cache(self, base: Mapping[Place, int], before: notes.Spans) -> None:
+        if self._cache is None:
+            return
+        for part, (keys, values) in self._written.items():
+            copy = self._cache.of(part)
+            first = base.get((self._changelog, part))
+            if copy is None:
+                continue
+            if first is None:  # the transaction was found to be committed, where its records lie is not known
+                copy.drop("a commit was in doubt")
+                continue
+            if not any(self._changelog_part(shard) == part for _, shard in before):
+                copy.begin(self._kept_from()[part])
+            copy.add(range(first, first + len(keys)), keys, values)
+
     def _clean(self, base: Mapping[Place, int]) -> None:
         """Let brokers drop state that snapshots have replaced, and records of earlier commits."""
         now_s = time.monotonic()
@@ -315,10 +365,11 @@ class KafkaLedger:
             return
         self._cleaned_s = now_s
         reach("ledger.clean.before")
-        keep: dict[int, int] = {}
-        for (_, shard), span in self._note.spans.items():
-            part = self._changelog_part(shard)
-            keep[part] = min(keep.get(part, span.offset), span.offset)
+        keep = self._kept_from()
+        for part, at in keep.items():
+            copy = self._cache.of(part) if self._cache is not None else None
+            if copy is not None:
+                copy.trim(at)
         drop = {part: at for part, at in keep.items() if at > self._cut.get(part, 0)}
         try:
             if drop:
