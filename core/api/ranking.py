@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import polars as pl
 
@@ -14,11 +13,13 @@ from windrow.batch import TIME
 from windrow.datatypes import INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan import nodes
+from windrow.plan.dedup import Dedup, DedupNode, Keep
 from windrow.plan.expr import Expression
 from windrow.plan.nodes_rank import RankNode
 from windrow.plan.rank import Order, Rank, Ties
 from windrow.plan.window import Window
 from windrow.state.keys.order import check_order
+from windrow.units import Duration, duration_us
 
 Names = str | Sequence[str]
 _BOUNDS = ("window_start", "window_end")
@@ -67,7 +68,18 @@ def top_k(
     return _made(stream, wanted, arguments)
 
 
-def unique(stream: Stream, subset: Names | None, keep: Literal["first", "last", "none"]) -> Table:
+class Deduplicated(Stream):
+    """What `Stream.unique` leaves of a stream within intervals; `late` are the rows that came too late for that."""
+
+    _node: DedupNode
+
+    @property
+    def late(self) -> Stream:
+        """The rows that came when the watermark had passed their time, with the columns they had."""
+        return Stream(nodes.Late(self._node.input.schema, False, self._node))
+
+
+def unique(stream: Stream, subset: Names | None, keep: Keep, within: Duration | None) -> Stream:
     """See `Stream.unique`."""
     if keep not in ("first", "last", "none"):
         raise PlanError(f"unique: keep must be 'first', 'last' or 'none', got {keep!r}")
@@ -77,11 +89,25 @@ def unique(stream: Stream, subset: Names | None, keep: Literal["first", "last", 
         raise PlanError(
             "unique: not on a Table, whose rows have no first and last; say which one with top_k(1, by=..., per=...)"
         )
+    if within is not None:
+        return _within(stream, per, keep, within)
     last = keep == "last"
     order = (Order(TIME, INT64, last),) if stream._node.timed and keep != "none" else ()
-    made = _made(stream, Rank("unique", per, (), order, 1, "row_number", (), latest=last, alone=keep == "none"), ())
-    assert isinstance(made, Table)  # only windows close
-    return made
+    return _made(stream, Rank("unique", per, (), order, 1, "row_number", (), latest=last, alone=keep == "none"), ())
+
+
+def _within(stream: Stream, per: tuple[str, ...], keep: Keep, within: Duration) -> Deduplicated:
+    within_us = duration_us(within, "unique: within")
+    if not within_us or not per:
+        raise PlanError(f"unique: within={within!r} of {list(per)}: a length of time and some columns are needed")
+    if stream._node.updating:
+        raise PlanError("unique: within= is for streams: rows of a Table change after their time")
+    if not stream._node.timed:
+        raise PlanError("unique: within= needs event time; call .watermark(column, delay=...) before")
+    columns = tuple((field.name, field.type) for field in stream.schema)
+    name = f"unique:{'_'.join(per)}"
+    dedup = Dedup(name, per, within_us, keep, columns, _arrives(stream._node))
+    return Deduplicated(DedupNode(stream.schema, True, stream._node, dedup))
 
 
 def _made(stream: Stream, rank: Rank, arguments: tuple[tuple[str, Expression], ...]) -> Stream:

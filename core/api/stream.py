@@ -241,17 +241,26 @@ class Stream:
         return ranking.top_k(self, n, by, per, descending, ties, rank, window)
 
     def unique(
-        self, subset: str | Sequence[str] | None = None, *, keep: Literal["first", "last", "none"] = "first"
-    ) -> Table:
+        self,
+        subset: str | Sequence[str] | None = None,
+        *,
+        keep: Literal["first", "last", "none"] = "first",
+        within: Duration | None = None,
+    ) -> Stream:
         """One row for each combination of values of these columns (default: all): a `Table` with that key.
 
         The first or the last one by event time, then by arrival; without event time by arrival; with
         ``none`` only rows that have no other with these values, which may go away. The state is as large as there are
         combinations.
+
+        With `within` it is a stream of one row for each interval of event time: the first row of a combination begins
+        an interval of that length, to which all rows in it belong, and the first row after its end the next one. A
+        first row leaves when the watermark has passed its time, others when it has passed the interval, which is
+        forgotten then; what comes behind the watermark is in ``.late``.
         """
         from windrow.api import ranking
 
-        return ranking.unique(self, subset, keep)
+        return ranking.unique(self, subset, keep, within)
 
     drop_duplicates = unique
 

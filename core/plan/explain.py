@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from windrow.plan import nodes
+from windrow.plan.dedup import DedupNode
 from windrow.plan.join import Join
 from windrow.plan.lower import lower
 from windrow.plan.nodes_join import JoinNode, Lookup
@@ -67,6 +68,8 @@ def describe(node: nodes.Node, plan: Physical) -> str:
         case Lookup():
             again = "" if node.refresh_us is None else f", loaded again every {format_us(node.refresh_us)}"
             return f"look up {node.join} {node.describe}{again} (no state)"
+        case DedupNode():
+            return f"unique {node.dedup} (state bounded by the watermark - {format_us(node.dedup.within_us)})"
         case RankNode():
             return _rank(node)
         case nodes.Late():

@@ -96,8 +96,9 @@ class Runner:
         self.start()
 
     def start(self) -> None:
+        columns = tuple(name for name, _ in getattr(self.aggregation, "columns", ()))  # of rows that are handed on
         self.operator: StatefulOperator = build_operator(
-            self.aggregation, OperatorContext(self.cut.shards, (), self.cut.retract)
+            self.aggregation, OperatorContext(self.cut.shards, columns, self.cut.retract)
         )
         self.operator.close_until(self.closed_us)  # type: ignore[attr-defined]
         self.shards = [self.operator.shard(number) for number in range(self.cut.shards)]
