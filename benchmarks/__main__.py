@@ -1,4 +1,4 @@
-"""``python -m benchmarks list`` and ``python -m benchmarks run NAME [NAME ...|all] [--json]``."""
+"""``python -m benchmarks``: list, run, suite, report and compare. benchmarks/README.md says what each does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, runner
+from benchmarks.suite import cli as suite_cli
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--scale", type=float, default=1.0, help="size of the input; 1.0 is the real size")
     run.add_argument("--pin", action="store_true", help="one core for benchmarks with one worker")
     run.set_defaults(action=_run)
+
+    suite_cli.add_commands(commands)
 
     measure = commands.add_parser("measure", help="what `run` starts for each benchmark")
     measure.add_argument("name")

@@ -107,4 +107,8 @@ def load_all() -> dict[str, Step]:
 def cores(wanted: int) -> list[int]:
     """Numbers of so many of the cores that this process may use: the last ones, since interrupts tend to be served by
     the first. Fewer when there are fewer."""
-    return sorted(os.sched_getaffinity(0))[-wanted:]
+    return _ALLOWED[-wanted:]
+
+
+#: Before any step has pinned itself.
+_ALLOWED = sorted(os.sched_getaffinity(0))

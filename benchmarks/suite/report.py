@@ -1,0 +1,128 @@
+"""``docs/benchmarks.md`` and its plots, from result lines and nothing else."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite import about, steps
+from benchmarks.suite.lines import Kept, Line, read
+from benchmarks.suite.markdown import table
+
+NOTES = about.ROOT / "benchmarks" / "peers" / "notes"
+
+
+@dataclass(slots=True)
+class Page:
+    """What the sections are made of, and the plots that they make."""
+
+    kept: list[Kept]
+    others: dict[str, list[Kept]]  # results of other machines, by the name of their folder
+    notes: dict[str, dict[str, Any]]  # what is known about each peer
+    folder: str = "benchmarks"  # of the plots, beside the page
+    plots: dict[str, str] = field(default_factory=dict)  # file name -> SVG
+
+    @property
+    def lines(self) -> list[Line]:
+        return [each.line for each in self.kept]
+
+    def of_part(self, *parts: str) -> list[Line]:
+        """Lines of the steps that belong to these parts."""
+        named = {step.name for step in steps.registry.values() if step.part in parts}
+        return [each.line for each in self.kept if each.step in named]
+
+    def plot(self, name: str, svg: str, said: str) -> str:
+        """Keep a plot; the Markdown that shows it."""
+        self.plots[f"{name}.svg"] = svg
+        return f"![{said}]({self.folder}/{name}.svg)\n"
+
+
+def write(results: Path, page: Path) -> None:
+    """The page, and its plots in a folder of its name beside it."""
+    steps.load_all()
+    content = gather(results, page.stem)
+    text = compose(content)
+    folder = page.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        if old.name not in content.plots:
+            old.unlink()
+    for name, svg in content.plots.items():
+        (folder / name).write_text(svg)
+    page.write_text(text)
+
+
+def gather(results: Path, folder: str) -> Page:
+    """All lines of `results`, those of other machines in its folders, and the notes on peers."""
+    others = {
+        path.name: read(sorted(path.glob("*.jsonl"))) for path in sorted(results.glob("*")) if path.is_dir()
+    }  # fmt: skip
+    notes = {path.stem: tomllib.loads(path.read_text()) for path in sorted(NOTES.glob("*.toml"))}
+    return Page(
+        read(sorted(results.glob("*.jsonl"))), {name: kept for name, kept in others.items() if kept}, notes, folder
+    )
+
+
+def compose(page: Page) -> str:
+    from benchmarks.suite import report_engine, report_machine, report_peers, report_scale
+
+    sections: list[Callable[[Page], str]] = [
+        report_peers.in_short,
+        report_machine.machine,
+        report_machine.limits,
+        report_machine.kernels,
+        report_engine.engine,
+        report_peers.memory,
+        report_peers.kafka,
+        report_scale.scale,
+        report_peers.honesty,
+        failures,
+        again,
+    ]
+    texts = [_HEAD]
+    for section in sections:
+        try:
+            texts.append(section(page))
+        except Exception as error:  # a section that cannot be written must not take the page with it
+            texts.append(
+                f"## {section.__name__}\n\nThis section could not be written: {type(error).__name__}: {error}\n"
+            )
+    return "\n".join(text for text in texts if text)
+
+
+_HEAD = """# Benchmarks
+
+This page is written by `python -m benchmarks report` from the lines in `benchmarks/results/`; no figure in it is typed by
+hand. `make bench` measures everything again. Rates are million events a second; a CPU second is one core at work for a
+second, all processes of an engine counted, start-up not.
+"""
+
+
+def failures(page: Page) -> str:
+    """What did not come to its end, and results that were not ours."""
+    rows = [
+        [each.step, " ".join(filter(None, (each.line.query, each.line.variant, each.line.source))), each.line.engine,
+         str(each.line.cores), each.line.status, each.line.reason]
+        for each in page.kept if each.line.status in ("failed", "wrong")
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    head = ["step", "what", "engine", "cores", "status", "why"]
+    return "## What failed in this run\n\n" + table(head, rows, left=6)
+
+
+def again(page: Page) -> str:
+    """The commands, and the steps with when they ran."""
+    rows, seen = [], set()
+    for each in page.kept:
+        if each.step not in seen and each.run:
+            seen.add(each.step)
+            step = steps.registry.get(each.step)
+            busy = each.run.get("busy_cores_before")
+            said = each.run.get("date", ""), each.run.get("commit", ""), "" if busy is None else f"{busy:.2f}"
+            rows.append([each.step, step.what if step else "", *said, f"`{each.run.get('command', '')}`"])
+    head = ["step", "what", "when (UTC)", "commit", "cores others used before it", "command"]
+    return "## Repeat it\n\n```console\n$ make bench\n$ make bench-quick\n```\n\n" + table(head, rows, left=6)
