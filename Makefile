@@ -8,11 +8,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit coverage bench warm clean FORCE
+.PHONY: help demo test lint types unit coverage bench bench-quick warm clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed-for-use  ## write 5 million auction events and run a pipeline over them (ARGS='--events 1000000')
 	@$(BIN)/windrow demo $(ARGS)
@@ -42,8 +42,11 @@ coverage: warm  ## which lines and branches of core/ the tests reach (compiled k
 	@$(BIN)/python -m coverage run -m pytest $(ARGS)
 	@$(BIN)/python -m coverage report
 
-bench: $(VENV)/installed-for-tests  ## run all benchmarks at full size (ARGS='--json')
-	@$(BIN)/python -m benchmarks run all $(ARGS)
+bench: warm  ## everything against the machine's limits and other engines, 20 minutes; writes docs/benchmarks.md
+	@$(BIN)/python -m benchmarks suite $(ARGS)
+
+bench-quick: warm  ## the same in 3 minutes at small sizes; docs/benchmarks.md stays as it is
+	@$(BIN)/python -m benchmarks suite --quick $(ARGS)
 
 clean:  ## remove .venv, builds, caches and the demo's data
 	rm -rf $(VENV) build dist *.egg-info demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.runner import BenchmarkError
 from benchmarks.suite import about, compare, report, run
-from benchmarks.suite.steps import Run
+from benchmarks.suite.steps import Run, Size
 
 _PAGE = about.ROOT / "docs" / "benchmarks.md"
 
@@ -50,7 +50,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _suite(options: argparse.Namespace) -> None:
-    size = "quick" if options.quick else "full"
+    size: Size = "quick" if options.quick else "full"
     chosen = run.choose(options.names, size)
     if options.list:
         for step in chosen:

@@ -33,8 +33,9 @@ def times(value: float | None) -> str:
     return figure(value) + " x" if value else ""
 
 
-def image(path: str, said: str) -> str:
-    return f"![{said}]({path})\n"
+def paragraph(text: str) -> str:
+    """Text as it is written in code, on one line, with an empty line after it."""
+    return " ".join(text.split()) + "\n\n"
 
 
 def _cell(text: str) -> str:

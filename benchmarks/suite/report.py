@@ -61,9 +61,8 @@ def gather(results: Path, folder: str) -> Page:
         path.name: read(sorted(path.glob("*.jsonl"))) for path in sorted(results.glob("*")) if path.is_dir()
     }  # fmt: skip
     notes = {path.stem: tomllib.loads(path.read_text()) for path in sorted(NOTES.glob("*.toml"))}
-    return Page(
-        read(sorted(results.glob("*.jsonl"))), {name: kept for name, kept in others.items() if kept}, notes, folder
-    )
+    others = {name: kept for name, kept in others.items() if kept}
+    return Page(read(sorted(results.glob("*.jsonl"))), others, notes, folder)
 
 
 def compose(page: Page) -> str:
@@ -87,18 +86,20 @@ def compose(page: Page) -> str:
         try:
             texts.append(section(page))
         except Exception as error:  # a section that cannot be written must not take the page with it
-            texts.append(
-                f"## {section.__name__}\n\nThis section could not be written: {type(error).__name__}: {error}\n"
-            )
+            texts.append(_unwritten(section.__name__, error))
     return "\n".join(text for text in texts if text)
 
 
 _HEAD = """# Benchmarks
 
-This page is written by `python -m benchmarks report` from the lines in `benchmarks/results/`; no figure in it is typed by
-hand. `make bench` measures everything again. Rates are million events a second; a CPU second is one core at work for a
-second, all processes of an engine counted, start-up not.
+This page is written by `python -m benchmarks report` from the lines in `benchmarks/results/`; no figure in it is typed
+by hand. `make bench` measures everything again. Rates are million events a second; a CPU second is one core at work for
+a second, all processes of an engine counted, start-up not.
 """
+
+
+def _unwritten(section: str, error: Exception) -> str:
+    return f"## {section}\n\nThis section could not be written: {type(error).__name__}: {error}\n"
 
 
 def failures(page: Page) -> str:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.suite import svg
 from benchmarks.suite.lines import OURS, Line
-from benchmarks.suite.markdown import figure, millions, table, times
+from benchmarks.suite.markdown import figure, millions, paragraph, table, times
 from benchmarks.suite.ratios import Pair, mean, pairs
 
 if TYPE_CHECKING:
     from benchmarks.suite.report import Page
 
 _BATCH = "batch"
+_IN_SHORT = """How many times as many events windrow does in a CPU second, on the same events and cores, with equal
+results. Means are geometric, over the queries that the peer can run."""
+_MEMORY = """Million events a second by the clock; in brackets per CPU second. Start-up is not in it. `-`: not run;
+letters: below the table."""
+_KAFKA = """CPU and memory are the engine's alone, without broker and producer. Latency is from produced to visible to a
+reader of committed records, at a fixed rate; recovery from `kill -9` to the first new result."""
+
+
+def _note(page: Page, engine: str) -> dict[str, Any]:
+    """What is known about an engine: its file is named as it is, with _ for what is no letter or digit."""
+    return page.notes.get(re.sub(r"\W+", "_", engine.lower()), {})
 
 
 def _kind(page: Page, line: Line) -> str:
-    """ "streaming" or "batch"."""
-    return str(page.notes.get(line.engine, {}).get("kind", _BATCH if line.guarantee == _BATCH else "streaming"))
+    """Streaming or batch."""
+    return str(_note(page, line.engine).get("kind", _BATCH if line.guarantee == _BATCH else "streaming"))
 
 
 def _name(page: Page, engine: str) -> str:
-    return str(page.notes.get(engine, {}).get("name", engine))
+    return str(_note(page, engine).get("name", engine))
 
 
 def _compared(page: Page) -> list[Pair]:
@@ -34,10 +46,7 @@ def in_short(page: Page) -> str:
     found = _compared(page)
     if not found:
         return ""
-    text = (
-        "## In short\n\nHow many times as many events windrow does in a CPU second, on the same events and cores, with "
-    )
-    text += "equal results. Means are geometric, over the queries that the peer can run.\n\n"
+    text = "## In short\n\n" + paragraph(_IN_SHORT)
     streaming = [pair for pair in found if _kind(page, pair.theirs) != _BATCH]
     for name, chosen, title in (
         ("peers", streaming, "Events in a CPU second: windrow over each streaming engine"),
@@ -108,8 +117,7 @@ def memory(page: Page) -> str:
     lines = [line for line in page.of_part("peers") if line.query != "(step)"]
     if not lines:
         return ""
-    text = "## Other engines, fed from memory and files\n\nMillion events a second by the clock; in brackets per CPU second. "
-    text += "Start-up is not in it. `-`: not run; letters: below the table.\n\n"
+    text = "## Other engines, fed from memory and files\n\n" + paragraph(_MEMORY)
     for benchmark in dict.fromkeys(line.benchmark for line in lines):
         for cores in sorted({line.cores for line in lines if line.benchmark == benchmark}):
             chosen = [line for line in lines if line.benchmark == benchmark and line.cores == cores]
@@ -187,8 +195,7 @@ def kafka(page: Page) -> str:
     lines = [line for line in page.of_part("kafka") if line.query != "(step)" and line.benchmark != "limit"]
     if not lines:
         return ""
-    text = "## Kafka to Kafka\n\nCPU and memory are the engine's alone, without broker and producer. Latency is from produced "
-    text += "to visible to a reader of committed records, at a fixed rate; recovery from `kill -9` to the first new result.\n\n"
+    text = "## Kafka to Kafka\n\n" + paragraph(_KAFKA)
     head = [
         "engine",
         "guarantee",
@@ -205,9 +212,15 @@ def kafka(page: Page) -> str:
         chosen = [line for line in lines if (line.benchmark, line.query, line.variant, line.source) == title]
         notes: list[str] = []
         rows = [_kafka_row(page, line, notes) for line in chosen]
-        text += f"### {' '.join(filter(None, title))}\n\n" + table(head, rows, left=2)
+        text += f"### {' '.join(filter(None, title[:3]))}\n\n" + table(*_told(head, rows), left=2)
         text += "".join(f"\n{_letter(number)}: {note}  " for number, note in enumerate(notes)) + "\n"
     return text
+
+
+def _told(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns that nobody has a figure in."""
+    kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    return [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _kafka_row(page: Page, line: Line, notes: list[str]) -> list[str]:
@@ -231,25 +244,23 @@ def _milliseconds(value: float | None) -> str:
 
 def honesty(page: Page) -> str:
     """How each peer was tuned, what it cannot say, and where it wins; the ratios are computed."""
-    engines = {line.engine for line in page.of_part("peers", "kafka")}
-    if not engines & page.notes.keys():
+    engines = dict.fromkeys(line.engine for line in page.of_part("peers", "kafka"))
+    told = [(engine, _note(page, engine)) for engine in engines if _note(page, engine)]
+    if not told:
         return ""
     text = "## What has to be said\n\n" + _wins(page)
-    for engine, note in page.notes.items():
-        if engine in engines:
-            text += _about(page, engine, note)
-    return text
+    return text + "".join(_about(page, engine, note) for engine, note in told)
 
 
 def _wins(page: Page) -> str:
     rows = []
     for pair in sorted(_compared(page), key=lambda pair: pair.by_cpu or 9e9):
         if pair.by_cpu and pair.by_cpu < 1:
-            why = page.notes.get(pair.theirs.engine, {}).get("wins", {})
-            rows.append(
-                [_name(page, pair.theirs.engine), pair.name, str(pair.ours.cores), times(1 / pair.by_cpu),
-                 times(1 / pair.by_clock if pair.by_clock else None), str(why.get(pair.name, why.get(pair.ours.query, "")))]
-            )  # fmt: skip
+            why = _note(page, pair.theirs.engine).get("wins", {})
+            clock = times(1 / pair.by_clock) if pair.by_clock else ""
+            said = str(why.get(pair.name, why.get(pair.ours.query, "")))
+            name = _name(page, pair.theirs.engine)
+            rows.append([name, pair.name, str(pair.ours.cores), times(1 / pair.by_cpu), clock, said])
     if not rows:
         return "No engine did more events in a CPU second than windrow in any figure of this run.\n\n"
     head = ["engine", "where it is ahead", "cores", "by CPU", "by the clock", "why"]

@@ -1,0 +1,32 @@
+"""The report's section on windrow by itself: what the benchmarks of `python -m benchmarks list` say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.suite.markdown import figure, millions, paragraph, table
+
+if TYPE_CHECKING:
+    from benchmarks.suite.report import Page
+
+
+_SAID = "`python -m benchmarks list` says what each is; ratios are of the same rows in the same process."
+
+
+def engine(page: Page) -> str:
+    lines = [line for line in page.of_part("engine") if line.status == "measured"]
+    rows = []
+    for line in lines:
+        besides = [f"{name} {_said(value)}" for name, value in line.extra.items() if not isinstance(value, dict)]
+        speed = figure(line.bytes / line.second / 1e9) if line.second and line.bytes else ""
+        rate = millions(line.events_per_s)
+        memory = figure(line.peak_rss_mb)
+        rows.append([line.query, line.variant, str(line.cores), rate, speed, memory, ", ".join(besides)])
+    if not rows:
+        return ""
+    head = ["benchmark", "of", "cores", "M events/s", "GB/s", "peak MB", "besides"]
+    return "## windrow by itself\n\n" + paragraph(_SAID) + table(head, rows, left=2)
+
+
+def _said(value: object) -> str:
+    return figure(value) if isinstance(value, (int, float)) else str(value)
