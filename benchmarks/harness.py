@@ -54,7 +54,19 @@ def benchmark(
     return make
 
 
-def median_seconds(action: Callable[[], Any], runs: int = 5) -> float:
+class Seconds(float):
+    """A median, and what it is the median of."""
+
+    runs: tuple[float, ...]
+
+    @classmethod
+    def of(cls, runs: list[float]) -> Seconds:
+        made = cls(median(runs))
+        made.runs = tuple(runs)
+        return made
+
+
+def median_seconds(action: Callable[[], Any], runs: int = 5) -> Seconds:
     """Median wall time of `action` over `runs`, after one run that does not count."""
     action()
     times = []
@@ -62,4 +74,4 @@ def median_seconds(action: Callable[[], Any], runs: int = 5) -> float:
         start = time.perf_counter()
         action()
         times.append(time.perf_counter() - start)
-    return median(times)
+    return Seconds.of(times)

@@ -15,7 +15,7 @@ from typing import Any
 
 import benchmarks
 from benchmarks import machine
-from benchmarks.harness import Benchmark, Measured, registry
+from benchmarks.harness import Benchmark, Measured, Seconds, registry
 
 _NOT_BENCHMARKS = {"__main__", "runner", "machine", "harness"}
 _ROOT = Path(__file__).parent.parent
@@ -75,6 +75,7 @@ def as_line(name: str, scale: float, measured: Measured) -> dict[str, Any]:
         "events": measured.events,
         "bytes": measured.bytes,
         "seconds": measured.seconds,
+        "runs": list(measured.seconds.runs) if isinstance(measured.seconds, Seconds) else [measured.seconds],
         "events_per_s": round(measured.events / measured.seconds) if measured.seconds > 0 else None,
         "cores": machine.cores(),
         "workers": measured.workers,

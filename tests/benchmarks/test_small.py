@@ -15,7 +15,19 @@ from benchmarks import harness, machine, runner
 SCALE = 0.01
 ROOT = Path(__file__).parents[2]
 KEYS = [
-    *("name", "variant", "events", "bytes", "seconds", "events_per_s", "cores", "workers", "rss_mb", "checksum"),
+    *(
+        "name",
+        "variant",
+        "events",
+        "bytes",
+        "seconds",
+        "runs",
+        "events_per_s",
+        "cores",
+        "workers",
+        "rss_mb",
+        "checksum",
+    ),
     *("scale", "versions", "machine", "extra"),
 ]
 

@@ -1,0 +1,25 @@
+"""windrow by itself: the benchmarks of this folder that go through the public API, in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks import runner
+from benchmarks.suite.lines import Line
+from benchmarks.suite.steps import Run, step
+from benchmarks.suite.steps_kernels import of_benchmark
+
+#: Scale in the full suite; those that are not here take part at this one.
+_USUAL = 0.25
+_SCALES = {"start": 1.0, "log_to_log_long": 0.05, "kafka_read": 0.0, "nexmark": 0.0, "polars_group_by": 0.5}
+_QUICK = {"tumbling_memory": 0.1, "log_to_log": 0.05, "epoch_latency": 0.2}
+
+
+@step("engine", part="engine", what="windows, joins, sessions, the log, commits and restores, through the API",
+      seconds=(25, 130), limit=(150, 500))  # fmt: skip
+def engine(run: Run) -> Iterator[Line]:
+    """Nexmark is with the peers, Kafka with Kafka."""
+    for each in runner.load_all().values():
+        scale = _SCALES.get(each.name, _USUAL) if run.size == "full" else _QUICK.get(each.name, 0.0)
+        if scale and not each.kernels:
+            yield from of_benchmark(run, each.name, "engine", scale if run.size != "tiny" else 0.01)
