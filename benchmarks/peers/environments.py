@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -92,7 +93,8 @@ def _run(command: Sequence[str | Path], what: str) -> None:
     except subprocess.TimeoutExpired:
         raise MissingError(f"{what} was not set up within {_INSTALL_S} s") from None
     if done.returncode != 0:
-        raise MissingError(f"{what} could not be set up: {(done.stdout + done.stderr).strip()[-600:]}")
+        said = re.sub(r"\(?https?://\S+", "", done.stdout + done.stderr).strip()
+        raise MissingError(f"{what} could not be set up: {said[-600:]}")
 
 
 def _hash(content: bytes) -> str:

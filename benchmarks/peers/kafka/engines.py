@@ -25,7 +25,7 @@ class Engine:
     guarantee: Guarantee
     rate: int
     version: str
-    live: bool = True  # whether it can send results before a window is over
+    final: bool = True  # whether it sends a row once, when its window is over; otherwise with each event
 
 
 def _ours(cache: Path) -> Command:
@@ -42,11 +42,25 @@ def _quix(cache: Path) -> Command:
     return _python(environments.python_of("quix", cache), "quix.py", state=True)
 
 
-def _python(python: Path, program: str, *, state: bool) -> Command:
+def _flink(cache: Path) -> Command:
+    jars = environments.jars_of("flink", cache)
+    return _python(environments.python_of("flink", cache), "flink.py", jars, state=True)
+
+
+def _spark(cache: Path) -> Command:
+    jars = environments.jars_of("spark", cache)
+    return _python(environments.python_of("spark_kafka", cache), "spark.py", jars, state=True)
+
+
+def _faust(cache: Path) -> Command:
+    return _python(environments.python_of("faust", cache), "faust_app.py", state=True)
+
+
+def _python(python: Path, program: str, *more: str, state: bool) -> Command:
     def command(
         bootstrap: str, source: str, target: str, name: str, mode: str, commit_ms: int, folder: Path
     ) -> Sequence[str | Path]:
-        last = [folder / "state"] if state else []
+        last = [*([folder / "state"] if state else []), *more]
         return [python, _PROGRAMS / program, bootstrap, source, target, name, mode, str(commit_ms), *last]
 
     return command
@@ -77,5 +91,10 @@ def engines() -> list[Engine]:
         Engine("windrow", _ours, "exactly once", 1_000_000, _version("windrow")),
         Engine("kafka streams", _streams, "exactly once", 120_000, "4.3.1"),
         Engine("confluent-kafka loop", _confluent, "at most once", 120_000, _version("confluent-kafka")),
+        Engine("flink", _flink, "exactly once", 200_000, environments.versions_of("flink")["apache-flink"]),
+        Engine("spark", _spark, "at least once", 200_000, environments.versions_of("spark_kafka")["pyspark"]),
+        Engine(
+            "faust", _faust, "at least once", 4_000, environments.versions_of("faust")["faust-streaming"], final=False
+        ),
         Engine("quix", _quix, "exactly once", 8_000, environments.versions_of("quix")["quixstreams"]),
     ]

@@ -53,7 +53,15 @@ class Started:
     """A program at work on fresh topics; killed with all its processes at the end of the block."""
 
     def __init__(
-        self, bootstrap: str, source: str, command: Command, mode: str, commit_ms: int, folder: Path, cores: list[int]
+        self,
+        bootstrap: str,
+        source: str,
+        command: Command,
+        mode: str,
+        commit_ms: int,
+        folder: Path,
+        cores: list[int],
+        expected: Rows | None = None,
     ) -> None:
         self.name = f"run-{time.time_ns() // 1_000_000}-{next(_numbers)}"
         new_topic(bootstrap, self.name)
@@ -61,7 +69,7 @@ class Started:
         self._folder.mkdir(parents=True)
         made = command(bootstrap, source, self.name, f"job-{self.name}", mode, commit_ms, self._folder)
         self._command = ["taskset", "-c", ",".join(map(str, cores)), *map(str, made)]
-        self.reader = Reader(bootstrap, self.name)
+        self.reader = Reader(bootstrap, self.name, expected)
         self.log = self._folder / "log"
         self.start()
 
@@ -112,14 +120,14 @@ def catch_up(
     usage = Usage()
     recovery_s: float | None = None
     killed_s = 0.0
-    with Started(bootstrap, given.topic, command, "final", commit_ms, folder, cores) as run:
+    with Started(bootstrap, given.topic, command, "final", commit_ms, folder, cores, given.expected) as run:
         idle_s = _IDLE_S  # after kill -9 the group waits for the dead member's session to end
         begun_s, deadline_s = run.started_s, time.monotonic() + timeout_s
         meter = Meter(run.process.pid)
         usage = meter.__enter__()
         try:
             results = run.reader.results
-            while time.monotonic() < deadline_s and len(results.rows) < len(given.expected):
+            while time.monotonic() < deadline_s and results.right < len(given.expected):
                 found = run.reader.poll(0.05)
                 run.check()
                 if killed_s and recovery_s is None and found and results.last_s > killed_s:

@@ -94,6 +94,7 @@ class Results:
     """What a reader with ``read_committed`` sees of a topic of results, while it is written."""
 
     rows: Rows = field(default_factory=dict)
+    right: int = 0  # rows that are as expected now
     count: int = 0  # records, also those that were sent again
     first_s: float | None = None  # when the first one was seen (monotonic)
     last_s: float = 0.0
@@ -102,7 +103,8 @@ class Results:
 class Reader:
     """Follows a topic of results from its begin."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, expected: Rows | None = None) -> None:
+        self._expected = expected or {}
         settings = {"bootstrap.servers": bootstrap, "group.id": f"reader-{topic}", "isolation.level": "read_committed"}
         self._consumer = Consumer({**settings, "enable.auto.commit": False, "fetch.wait.max.ms": 5})
         self._consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(PARTITIONS)])
@@ -118,7 +120,10 @@ class Reader:
                     found.append(row)
         results, now = self.results, time.monotonic()
         for row in found:
-            results.rows[row["auction"], row["window_start"]] = (row["bids"], row["spent"], row["top"])
+            key, totals = (row["auction"], row["window_start"]), (row["bids"], row["spent"], row["top"])
+            wanted = self._expected.get(key)
+            results.right += (totals == wanted) - (wanted is not None and results.rows.get(key) == wanted)
+            results.rows[key] = totals
         if found:
             results.first_s, results.last_s = results.first_s or now, now
             results.count += len(found)
