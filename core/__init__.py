@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it.
 _PUBLIC: dict[str, str] = {
-    **dict.fromkeys(("Stream", "Table"), "windrow.api.stream"),
+    "Stream": "windrow.api.stream",
+    "Table": "windrow.api.table",
     **dict.fromkeys(("Job", "job"), "windrow.api.job"),
     **dict.fromkeys(
         (

@@ -21,7 +21,8 @@ from windrow.api.job import Job, job
 from windrow.api.schema import SchemaLike, as_schema
 from windrow.api.sinks import plainest
 from windrow.api.sources import from_source
-from windrow.api.stream import Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Table
 from windrow.arrow_types import to_arrow_schema
 from windrow.clock import ManualClock
 from windrow.io.memory import MemorySink, MemorySource

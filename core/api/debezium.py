@@ -12,7 +12,8 @@ from dataclasses import replace
 import polars as pl
 
 from windrow.api.schema import SchemaLike, as_schema
-from windrow.api.stream import Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Table
 from windrow.datatypes import STRING, Field, Schema
 from windrow.errors import PlanError
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from windrow import expressions
 from windrow.api.aggregates import AggregateExpr
-from windrow.api.stream import Aggregated, Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Aggregated, Table
 from windrow.api.windows import lateness_us
 from windrow.arrow_types import counted_values, fields_of, list_of
 from windrow.datatypes import BOOL, FLOAT64, INT64, TIMESTAMP, DataType, Field, Schema

@@ -11,7 +11,8 @@ import polars as pl
 import pyarrow as pa
 
 from windrow import expressions
-from windrow.api.stream import Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Table
 from windrow.arrow_types import from_arrow_type, to_arrow_type
 from windrow.datatypes import DataType, Field, Schema
 from windrow.errors import PlanError

@@ -12,7 +12,8 @@ import pyarrow as pa
 from windrow import expressions
 from windrow.api.joins import JoinMaker, Match, schema_of
 from windrow.api.queries import Query
-from windrow.api.stream import Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Table
 from windrow.arrow_types import from_arrow_schema
 from windrow.errors import PlanError
 from windrow.plan import nodes

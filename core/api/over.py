@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from windrow.api.aggregates import AggregateExpr
 from windrow.api.grouping import Binder
-from windrow.api.stream import Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Table
 from windrow.arrow_types import to_arrow_type
 from windrow.datatypes import Field, Schema
 from windrow.errors import PlanError

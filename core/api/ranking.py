@@ -8,7 +8,8 @@ from dataclasses import replace
 import polars as pl
 
 from windrow import expressions
-from windrow.api.stream import Aggregated, Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Aggregated, Table
 from windrow.batch import TIME
 from windrow.datatypes import INT64, TIMESTAMP, DataType, Field, Schema
 from windrow.errors import PlanError

@@ -92,7 +92,7 @@ def _tombstones(
     stream: Stream, step: str, keys: tuple[str, ...], changes: Literal["upsert", "log"]
 ) -> tuple[nodes.Changes, tuple[str, ...]]:
     """How rows that can go away are written where an event can have no value, and by what key."""
-    from windrow.api.stream import Table
+    from windrow.api.table import Table
 
     if changes != "upsert" or not isinstance(stream, Table) or not stream.key or not stream._node.deleting:
         return changes, keys
@@ -123,7 +123,7 @@ def write_kafka(
 ) -> Job:
     """See `Stream.write_kafka`."""
     from windrow.api.sources import kafka_dead_letters, kafka_ledger, kafka_options
-    from windrow.api.stream import Table
+    from windrow.api.table import Table
 
     if format not in ("json", "arrow", "raw"):
         raise PlanError(f"write_kafka: format must be 'json', 'arrow' or 'raw', got {format!r}")
@@ -219,7 +219,7 @@ def collect(stream: Stream, **options: Any) -> pa.Table:
 
 def collected(stream: Stream, **options: Any) -> tuple[pa.Table, Progress]:
     """What `Stream.collect` gives, and how the run went."""
-    from windrow.api.stream import Table
+    from windrow.api.table import Table
 
     one, kept = _in_memory(stream, options, "weighted")
     if any(source.unbounded for source in one.plan.sources):
@@ -253,7 +253,7 @@ def dead_letter_sink(path: str, topic: str) -> Sink:
 
 def plainest(stream: Stream) -> nodes.Changes:
     """Upserts where they can say all that there is to say, else a change log."""
-    from windrow.api.stream import Table
+    from windrow.api.table import Table
 
     whole = isinstance(stream, Table) and stream.key is not None and not stream._node.deleting
     return "upsert" if whole else "log"
@@ -278,7 +278,7 @@ def _in_memory(stream: Stream, options: dict[str, Any], changes: nodes.Changes) 
 def _job(
     stream: Stream, name: str, describe: str, make: SinkMaker, changes: nodes.Changes = "upsert", **extra: Any
 ) -> Job:
-    from windrow.api.stream import Table
+    from windrow.api.table import Table
 
     key = stream.key if isinstance(stream, Table) else None
     node = nodes.SinkNode(stream.schema, False, stream._node, name, describe, make, changes=changes, key=key, **extra)

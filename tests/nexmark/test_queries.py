@@ -11,7 +11,8 @@ import pytest
 
 import windrow as wr
 from windrow.api.job import Job
-from windrow.api.stream import Stream, Table
+from windrow.api.stream import Stream
+from windrow.api.table import Table
 from windrow.cli.demo_data import PARTITIONS, TOPIC, Place, write_events
 from windrow.cli.nexmark.check import check
 from windrow.cli.nexmark.command import read_minutes
