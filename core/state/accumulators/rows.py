@@ -172,9 +172,10 @@ class Rows:
 
     def settled(self, ids: Int32s) -> Int32s:
         """Those of the groups, each once, that are there and have not changed since `settle`."""
-        there = np.unique(ids[ids >= 0])
-        kept: Int32s = there[(self.flags[there] & (PRESENT | CHANGED)) == PRESENT]
-        return kept
+        there = ids[ids >= 0]
+        kept = np.sort(there[(self.flags[there] & (PRESENT | CHANGED)) == PRESENT])
+        once: Int32s = kept[np.append(True, kept[1:] != kept[:-1])] if len(kept) else kept
+        return once
 
     @property
     def any_changed(self) -> bool:

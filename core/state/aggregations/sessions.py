@@ -17,7 +17,7 @@ from windrow.state.aggregations.keyed import KeyedState, Piece, columns_of, int_
 from windrow.state.aggregations.output import window_batch
 from windrow.state.aggregations.panes import ID
 from windrow.state.changes import consolidated, upserts
-from windrow.state.columns import all_rows, grown
+from windrow.state.columns import all_rows, by_pair, grown
 from windrow.state.saved import table_of
 from windrow.units import END_OF_TIME_US
 
@@ -227,7 +227,7 @@ class SessionState(KeyedState):
         if len(rows) == 0:
             return []
         sessions = self._sessions
-        rows = rows[_by_end(sessions.ends[rows], sessions.keys[rows])]
+        rows = rows[by_pair(sessions.ends[rows], sessions.keys[rows])]
         keys, lanes = self.key_columns(sessions.keys[rows]), sessions.rows.select(rows)
         return [window_batch(self, keys, sessions.starts[rows], sessions.ends[rows], lanes, weight)]
 
@@ -283,17 +283,6 @@ class SessionState(KeyedState):
     @property
     def groups_nbytes(self) -> int:
         return self._sessions.nbytes
-
-
-def _by_end(ends: Int64s, keys: Int32s) -> Int64s:
-    """The order by end, then by key.
-
-    Both in one word where they fit: sorting words takes 0.08 s for 3.7 M sessions, `lexsort` of two columns 0.74 s.
-    """
-    first, span, most = int(ends.min()), int(ends.max()) - int(ends.min()) + 1, int(keys.max()) + 1
-    if span > 2**62 // most:
-        return np.lexsort((keys, ends))
-    return np.argsort((ends - first) * most + keys)
 
 
 def _ints(data: pa.RecordBatch, name: str) -> Int64s:

@@ -20,7 +20,7 @@ from windrow.state.aggregations.panes import ID, pane_codes_of
 from windrow.state.aggregations.pool import Pool
 from windrow.state.aggregations.tables import may_stay
 from windrow.state.changes import differing
-from windrow.state.columns import all_rows
+from windrow.state.columns import all_rows, by_pair
 from windrow.state.saved import table_of
 from windrow.units import BEFORE_TIME_US
 
@@ -179,7 +179,7 @@ class WindowUpdates(KeyedState):
         pool = self._pool
         rows = self._fired_rows(last)
         windows, ids, old = self._sent.take(last)
-        rows = rows[np.lexsort((pool.numbers[rows], pool.codes[rows]))]
+        rows = rows[by_pair(pool.codes[rows], pool.numbers[rows])]
         outputs = self._changes(rows, windows, ids, old)
         pool.rows.settle_some(rows)
         self._drop(watermark_us)
