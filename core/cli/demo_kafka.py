@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,13 +14,13 @@ from windrow.api.stream import Stream
 from windrow.cli import figures
 from windrow.cli.demo_data import PARTITIONS, SEED
 from windrow.cli.demo_pipeline import BID
+from windrow.cli.nexmark.topic import Topic
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from windrow.cli.bars import Advance
 
-_CHUNK = 100_000
 _RESULTS = {
     "hot_auctions": wr.schema(
         auction="int64", window_start="timestamp", window_end="timestamp", bids="int64", top="int64", spent="int64"
@@ -37,38 +36,20 @@ class Place:
     def __init__(self, bootstrap: str, events: int) -> None:
         self.bootstrap = bootstrap
         self.events = events
-        self.topic = f"windrow-demo-events-{events}"
+        self._topic = Topic(bootstrap, events, SEED)
         self.run = f"windrow-demo-{time.time_ns() // 1_000_000}"
 
-    def missing(self) -> bool:
-        """Whether the events have still to be written."""
-        from windrow.io.kafka import topics
-        from windrow.io.kafka.client import release, shared
-
-        cluster = shared(self.bootstrap)
-        try:
-            return not topics.partition_count(cluster, self.topic)
-        finally:
-            release(cluster)
+    def missing(self) -> int:
+        """How many of the events have still to be written."""
+        return self._topic.missing()
 
     def write_events(self, advance: Advance) -> None:
-        """Produce the events as mixed JSON documents, in transactions."""
-        stream = wr.from_arrow(self._documents(advance), schema=wr.schema(value="binary"), name="events")
-        sink = stream.write_kafka(self.bootstrap, self.topic, format="raw", create=True, partitions=PARTITIONS)
-        with sink.configured(name=self.topic, ledger="") as job:
-            job.run()
-
-    def _documents(self, advance: Advance) -> Iterator[pa.RecordBatch]:
-        from windrow.io.nexmark import nexmark_json
-
-        for first in range(0, self.events, _CHUNK):
-            last = min(first + _CHUNK, self.events)
-            yield pa.record_batch({"value": nexmark_json(first, last, seed=SEED)})
-            advance(last, self.events, "")
+        """Produce them as mixed JSON documents, in transactions; what an earlier run has written stays."""
+        self._topic.write(advance)
 
     def job(self, workers: int) -> Job:
         """Both results, in one transaction an epoch."""
-        everything = wr.read_kafka(self.bootstrap, self.topic, schema=BID, end="latest")
+        everything = wr.read_kafka(self.bootstrap, self._topic.name, schema=BID, end="latest")
         bids = everything.filter(pl.col("event_type") == 2).watermark("date_time", delay="4s")
         hot = (
             bids.group_by("auction")

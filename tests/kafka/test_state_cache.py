@@ -20,6 +20,7 @@ from tests.kafka.lines import fresh
 from tests.kafka.test_exactly_once import SCHEMA, Died, die, events, expected, fill, latest, read
 from windrow.codec.kafka_records import Rows
 from windrow.io.kafka import mirror
+from windrow.io.kafka.transaction import Transactions
 from windrow.testing import At, installed
 
 LIMITS = wr.Limits(epoch_rows=300)
@@ -186,6 +187,27 @@ def test_a_death_leaves_nothing_that_is_not_true(broker: str, source: str, tmp_p
         except Died:
             pass
     finish(broker, source, name, cache)
+
+
+def test_a_commit_in_doubt_ends_the_copy(
+    broker: str, source: str, stopped: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """law: where a commit lies in the topic may not be known; then nothing is kept until the next restart."""
+    name, cache = stopped
+    real = Transactions.commit
+
+    def in_doubt(self: Transactions, *arguments: Any, **named: Any) -> dict[Any, int]:
+        real(self, *arguments, **named)
+        return {}
+
+    with totals(broker, source, name, cache) as job:
+        job.run(epochs=1)
+        with monkeypatch.context() as patched:
+            patched.setattr(Transactions, "commit", in_doubt)
+            job.run(epochs=1)
+        job.run(epochs=1)
+        assert not files(cache)
+    assert finish(broker, source, name, cache) == 0 and len(files(cache)) == 2
 
 
 def test_two_jobs_and_one_folder(broker: str, source: str, stopped: tuple[str, Path]) -> None:
