@@ -149,11 +149,11 @@ def replay(
     before = lost = 0
     with _opened(topic, kafka, log, options, writes=not dry_run) as opened:
         for letters in _chosen(opened, choice):
-            left = letters.filter(_mask(opened.unsent(letters, to)))
             homeless = letters.column("topic").null_count if to is None else 0
-            lost += homeless
-            before += letters.num_rows - left.num_rows - homeless
+            left = letters.filter(_mask(opened.unsent(letters, to))) if dry_run else letters
             counts.append(opened.would_send(left, to) if dry_run else opened.send(left, to))
+            lost += homeless
+            before += letters.num_rows - homeless - sum(counts[-1].values())
     total = added(counts)
     if as_json:
         places = [{"topic": name, "partition": part, "sent": count} for (name, part), count in sorted(total.items())]

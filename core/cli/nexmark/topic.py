@@ -58,13 +58,16 @@ class Topic:
             while done < self.events:
                 last = min(done + _CHUNK, self.events)
                 memory = GroupOffsets(self.name, {(self.name, 0): last}, "events that are written")
-                transactions.commit(
-                    {(self.name, part): self._batches(done + part, last) for part in range(PARTITIONS)},
+                records = {(self.name, part): self._batches(done + part, last) for part in range(PARTITIONS)}
+                base = transactions.commit(
+                    records,
                     [memory],
                     committed=lambda last=last: self._written(cluster) >= last,  # type: ignore[misc]
                 )
                 done = last
                 advance(done, self.events, "")
+                if done == self.events:
+                    topics.await_visible(cluster, topics.ends_of(base, records))
 
     def _batches(self, first: int, last: int) -> list[Any]:
         import numpy as np

@@ -98,6 +98,7 @@ class KafkaLedger:
         self._count = 0
         self._cache_folder: Path | None = None
         self._cache: mirror.Folder | None = None
+        self._sent: Mapping[Place, int] = {}  # where the last commit's records end
         self._written: dict[int, tuple[list[bytes], list[Any]]] = {}  # what the commit adds to the changelog
         self._owner = 0  # ours, whatever is read later
 
@@ -181,6 +182,7 @@ class KafkaLedger:
 
     def close(self) -> None:
         self._transactions = None
+        topics.await_visible(self._cluster, self._sent)  # whoever runs a job reads its results next
         if self._cache is not None:
             self._cache.close()
         release(self._cluster)
@@ -211,9 +213,11 @@ class KafkaLedger:
             return token in self._note.tokens
 
         self._owner = self._note.owner
+        self._sent = {}
         base = self._transactions.commit(whole, offsets, timeout_s=self._commit_s, committed=committed)
         if base:
             self._read_to = max(self._read_to, base[self._ledger, self._part] + 1)
+        self._sent = topics.ends_of(base, whole)
         return base
 
     def _read_on(self) -> None:

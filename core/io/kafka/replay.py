@@ -108,7 +108,8 @@ class KafkaReplay:
             self._read_on()
             return token in self._tokens
 
-        transactions.commit(records, committed=committed)
+        base = transactions.commit(records, committed=committed)
+        topics.await_visible(self._cluster, topics.ends_of(base, records))
         for target, partition, some in replay.marks(letters, to):
             for first, end in some:
                 self._sent.add(target, partition, first, end)

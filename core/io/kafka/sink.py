@@ -59,6 +59,7 @@ class KafkaSink:
         self._partitions = 0
         self._max_bytes = MAX_BATCH_BYTES
         self._own: Transactions | None = None
+        self._sent: Mapping[Place, int] = {}  # where the last records end that a transaction of our own wrote
         self._group = ""
         self._epoch = 0
         self._owner = 0
@@ -89,6 +90,7 @@ class KafkaSink:
 
     def close(self) -> None:
         self._own = None
+        topics.await_visible(self._cluster, self._sent)
         release(self._cluster)
 
     def _records(self, epoch: int, batches: Sequence[pa.RecordBatch]) -> dict[Place, list[EncodedBatch]]:
@@ -150,5 +152,7 @@ class KafkaSink:
         if not records:
             return
         memory = GroupOffsets(self._group, {(self._topic, 0): epoch}, "windrow: the epoch that was written last")
-        self._own.commit(records, [memory], committed=lambda: self._remembered() >= epoch)
+        self._sent = {}
+        base = self._own.commit(records, [memory], committed=lambda: self._remembered() >= epoch)
+        self._sent = topics.ends_of(base, records)
         self._epoch = epoch

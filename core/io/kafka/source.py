@@ -411,5 +411,6 @@ def _halt(feed: Feed) -> str:
     reason = feed.stopped.reason if feed.stopped is not None else "?"
     return (
         f"{feed.topic}[{feed.partition}] stands at offset {feed.fetch_offset}: the record batch there was fetched "
-        f"twice and cannot be read: {reason}. Restore it from a replica, or start at a later offset under another job name"
+        f"twice and cannot be read: {reason}. Restore it from a replica, or start at a later offset under another job "
+        "name"
     )

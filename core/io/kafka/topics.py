@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,11 +12,14 @@ from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from windrow.codec import kafka_records
-from windrow.codec.kafka_encode import MAX_BATCH_BYTES
+from windrow.codec.kafka_encode import MAX_BATCH_BYTES, EncodedBatch
 from windrow.errors import BrokerError, StateError
 from windrow.io.kafka import answers
 from windrow.io.kafka.client import Cluster
 from windrow.io.kafka.received import received
+
+#: (topic, partition)
+Place = tuple[str, int]
 
 EARLIEST, LATEST = -2, -1
 _PAUSE_S = 0.05
@@ -197,6 +200,31 @@ def _fetch(topic: str, partition: int, position: int) -> FetchRequest:
         min_version=4,
         max_version=_NEWEST_BY_NAME,
     )
+
+
+def ends_of(base: Mapping[Place, int], records: Mapping[Place, Sequence[EncodedBatch]]) -> dict[Place, int]:
+    """Where the records of a transaction end in each partition; `base`: where its first batch lies there."""
+    return {place: at + sum(batch.count for batch in records[place]) for place, at in base.items()}
+
+
+def await_visible(cluster: Cluster, ends: Mapping[Place, int], timeout_s: float = 5.0) -> bool:
+    """Wait until readers of committed records come to these offsets; whether they do.
+
+    A transaction has ended when its coordinator says so; the markers that let readers pass are written after that.
+    """
+    left = dict(ends)
+    deadline_s = time.monotonic() + timeout_s
+    try:
+        while left:
+            for topic in {name for name, _ in left}:
+                stable = offsets(cluster, topic, LATEST, max(deadline_s - time.monotonic(), 0.1))
+                left = {place: at for place, at in left.items() if place[0] != topic or stable.get(place[1], 0) < at}
+            if left and time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_PAUSE_S / 10 if left else 0)
+    except BrokerError:
+        return False
+    return True
 
 
 def delete_before(cluster: Cluster, topic: str, before: Mapping[int, int], timeout_s: float = 10.0) -> None:
