@@ -34,6 +34,7 @@ class Benchmark:
     run: Callable[[float], list[Measured]]
     kernels: tuple[str, ...]  # registry names of the kernels that it exercises
     workers: int = 1  # most cores that it may use; thread pools of libraries are held to it
+    broker: bool = False  # needs Kafka brokers: see `kafka_place`
 
 
 #: Every benchmark by name; modules under benchmarks/ fill it when imported.
@@ -41,14 +42,14 @@ registry: dict[str, Benchmark] = {}
 
 
 def benchmark(
-    name: str, what: str, kernels: tuple[str, ...] = (), workers: int = 1
+    name: str, what: str, kernels: tuple[str, ...] = (), workers: int = 1, broker: bool = False
 ) -> Callable[[Callable[[float], list[Measured]]], Callable[[float], list[Measured]]]:
     """Register the function below as the benchmark `name`; no two have the same."""
 
     def make(function: Callable[[float], list[Measured]]) -> Callable[[float], list[Measured]]:
         if name in registry:
             raise ValueError(f"two benchmarks are called {name}")
-        registry[name] = Benchmark(name, what, function, kernels, workers)
+        registry[name] = Benchmark(name, what, function, kernels, workers, broker)
         return function
 
     return make

@@ -1,4 +1,4 @@
-"""What it takes to commit to Kafka: one transaction over eight partitions, next to librdkafka's producer doing the same."""
+"""What a commit to Kafka takes: one transaction over eight partitions, next to librdkafka's producer doing the same."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ class _Librdkafka:
 
         self.topic = fresh("commit-librdkafka")
         topics.create(cluster, topics.NewTopic(self.topic, 2 * _PARTITIONS + 1))
-        self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "transactional.id": self.topic, "linger.ms": 0}
-        )
+        self._producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": self.topic, "linger.ms": 0})
         self._producer.init_transactions(30)
         self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": self.topic})
         self._at = 0
@@ -88,7 +86,11 @@ class _Librdkafka:
         return time.perf_counter() - begun
 
 
-@benchmark("kafka_commit", "one transaction with 4 output and 4 changelog partitions, a ledger record and positions")
+@benchmark(
+    "kafka_commit",
+    "one transaction with 4 output and 4 changelog partitions, a ledger record and positions",
+    broker=True,
+)
 def kafka_commit(scale: float) -> list[Measured]:
     """Variants: windrow (all that `KafkaLedger.commit` does), librdkafka; a commit of each in turn. `seconds` is the
     median; what was committed is read back and held against what was written."""

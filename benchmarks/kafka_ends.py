@@ -1,7 +1,7 @@
 """Both ends of `kafka_latency`, each a process of its own: ``python -m benchmarks.kafka_ends send|read ...``.
 
-Event `n` is due `n` / rate after a start that both know by the system's monotonic clock, and is of key ``n % KEYS``, so a
-reader that sees the highest number of a key knows which events the row has in it.
+Event `n` is due `n` / rate after a start that both know by the system's monotonic clock, and is of key ``n % KEYS``, so
+a reader that sees the highest number of a key knows which events the row has in it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def read(bootstrap: str, topic: str, partitions: int, events: int, target: Path)
         some = [first, *reader.consume(10_000, 0)]
         now_ns, heard_s = time.monotonic_ns(), time.monotonic()
         for message in some:
-            row = orjson.loads(message.value())
+            row = orjson.loads(message.value() or b"")
             window_us = int(datetime.fromisoformat(row["window_start"]).timestamp()) * 1_000_000
             rows.append((row["auction"], row["number"], window_us, row["count"], now_ns))
             newest[row["auction"]] = max(row["number"], newest.get(row["auction"], -1))

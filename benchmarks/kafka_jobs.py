@@ -1,4 +1,4 @@
-"""Jobs from Kafka to Kafka on a real broker: throughput, and what a restart reads back. See `kafka_place` for brokers."""
+"""Jobs from Kafka to Kafka on a real broker: throughput, and what a restart reads back; `kafka_place` for brokers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def _job(bootstrap: str, topic: str, target: str) -> wr.Job:
     return wr.job(sink, name=target)
 
 
-@benchmark("kafka_to_kafka", "JSON bids in a topic -> 10 s count, sum, max per auction -> a topic, exactly once")
+@benchmark(
+    "kafka_to_kafka", "JSON bids in a topic -> 10 s count, sum, max per auction -> a topic, exactly once", broker=True
+)
 def kafka_to_kafka(scale: float) -> list[Measured]:
     """The median of three runs after one that compiles. Each row that a reader of committed records sees must be one of
     DuckDB's over the same documents. `cpu_s`: of all threads of this process, what the broker does left out."""
@@ -97,7 +99,7 @@ def _digest(rows: pa.Table) -> str:
     return f"{rows.num_rows}:{int(mixed.sum(dtype=np.uint64)):016x}"
 
 
-@benchmark("kafka_restore", "3 M keys of window state from the changelog topic back into memory")
+@benchmark("kafka_restore", "3 M keys of window state from the changelog topic back into memory", broker=True)
 def kafka_restore(scale: float) -> list[Measured]:
     """Opening a job whose state is in Kafka. Bytes are Arrow's, those of the state as it lies in the changelog; the
     windows that a restored job then emits are held against the input's sums."""
