@@ -29,7 +29,7 @@ CACHE = about.ROOT / ".cache" / "benchmarks"
 #: Quick figures are no figures to publish: they never replace the others.
 QUICK_RESULTS = CACHE / "quick"
 _SETUP_LIMIT_S = 1_200
-_QUIET_S = 15
+_QUIET_S = {"full": 15.0, "quick": 3.0, "tiny": 0.0}
 _TELL_LINES = 15  # of a failed step's last output
 
 
@@ -77,7 +77,7 @@ def run_suite(plan: Plan, say: Callable[[str], None]) -> list[str]:
 
 def run_step(plan: Plan, step: Step, say: Callable[[str], None]) -> str:
     """Run one step; why it did not come to its end, or nothing. Its results are in place afterwards."""
-    busy = about.wait_until_quiet(_QUIET_S if plan.size == "full" else 3)
+    busy = about.wait_until_quiet(_QUIET_S[plan.size])
     with _folder() as folder:
         written = folder / "lines"
         written.touch()

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import harness, machine, runner
+from tests.benchmarks import checksums
 
-SCALE = 0.01
+SCALE = checksums.SCALE
 ROOT = Path(__file__).parents[2]
 KEYS = [
     *(
@@ -49,6 +50,9 @@ def test_benchmark_gives_sane_figures_and_the_same_checksum_again(
     assert first, "a benchmark measures something"
     assert [(m.variant, m.checksum, m.events) for m in first] == [(m.variant, m.checksum, m.events) for m in second]
     assert len({m.variant for m in first}) == len(first), "variants have different names"
+    if name not in checksums.NOT_KEPT:
+        said = "another result than before; if that is meant: python -m tests.benchmarks.checksums"
+        assert checksums.of(first) == checksums.kept().get(name), said
     for measured in first:
         assert measured.checksum, "a checksum that depends on every result"
         assert measured.events > 0 and measured.bytes >= 0
