@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from benchmarks.suite.lines import Line
 
 _ROOT = Path(__file__).parents[2]
 _FOLDERS = ("suite", "peers")
 Part = Literal["limits", "kernels", "engine", "peers", "kafka", "scale"]
+_PARTS = get_args(Part)
 #: "tiny" is for tests (a second or two), "quick" for `make bench-quick`, "full" for `make bench`.
 Size = Literal["tiny", "quick", "full"]
 _T = TypeVar("_T")
@@ -93,7 +94,7 @@ def setup(name: str) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]
 
 
 def load_all() -> dict[str, Step]:
-    """Import every module of steps; the registry that they fill."""
+    """Import every module of steps; the registry that they fill, part by part."""
     for folder in _FOLDERS:
         for path in sorted((_ROOT / "benchmarks" / folder).glob("steps_*.py")):
             module = f"benchmarks.{folder}.{path.stem}"
@@ -101,7 +102,7 @@ def load_all() -> dict[str, Step]:
                 importlib.import_module(module)
             except Exception as error:  # one broken module must not take the others' results away
                 broken[module] = f"{type(error).__name__}: {error}"
-    return registry
+    return dict(sorted(registry.items(), key=lambda item: _PARTS.index(item[1].part)))
 
 
 def cores(wanted: int) -> list[int]:

@@ -21,5 +21,5 @@ def engine(run: Run) -> Iterator[Line]:
     """Nexmark is with the peers, Kafka with Kafka."""
     for each in runner.load_all().values():
         scale = _SCALES.get(each.name, _USUAL) if run.size == "full" else _QUICK.get(each.name, 0.0)
-        if scale and not each.kernels:
+        if scale and not each.kernels and not each.broker:
             yield from of_benchmark(run, each.name, "engine", scale if run.size != "tiny" else 0.01)

@@ -35,7 +35,7 @@ Point = tuple[str, str, float, int, int, Callable[[], object]]  # axis, what, x,
 )
 def kernels(run: Run) -> Iterator[Line]:
     """The quick suite takes the ones that most events pass through."""
-    known = [each for each in runner.load_all().values() if each.kernels]
+    known = [each for each in runner.load_all().values() if each.kernels and not each.broker]
     wanted = {"kernels_grouping", "kernels_groupagg", "json_decode", "kernels_windows"}
     for each in known:
         if run.size == "full" or each.name in wanted:

@@ -27,7 +27,8 @@ def kept() -> dict[str, dict[str, str]]:
 
 
 def write() -> None:
-    found = {name: of(each.run(SCALE)) for name, each in runner.load_all().items() if name not in NOT_KEPT}
+    known = {name: each for name, each in runner.load_all().items() if name not in NOT_KEPT and not each.broker}
+    found = {name: of(each.run(SCALE)) for name, each in known.items()}
     PATH.write_text(json.dumps(found, indent=1) + "\n")
 
 
