@@ -1,0 +1,44 @@
+"""``python -m tests.kafka.soak --minutes 60 --seed 7``: kill engines and brokers, and say what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
+
+def main() -> int:
+    from tests.broker.jars import NEWEST
+
+    parser = argparse.ArgumentParser(prog="python -m tests.kafka.soak", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40, help="attempts of jobs to go through")
+    parser.add_argument("--minutes", type=float, help="go on for so long instead")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same choices")
+    parser.add_argument("--nodes", type=int, default=1, choices=(1, 3), help="brokers")
+    parser.add_argument("--version", default=NEWEST, help="of Apache Kafka")
+    parser.add_argument("--events", type=int, default=240, help="of each partition, in each life")
+    parser.add_argument("--kind", help="die in this way only: point, kill, zombie, broker kill, broker stop, ...")
+    parser.add_argument("--longest-pause", type=float, default=3.0, metavar="SECONDS", help="of a stopped broker")
+    parser.add_argument("--folder", help="where data is laid out (default: the temporary folder)")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+
+    from tests.crash.preload import preload
+    from tests.kafka.soak.server import Options, Server
+
+    preload()
+    tally = Server(
+        Options(
+            args.rounds, args.minutes, args.seed, args.nodes, args.version, args.kind, args.events,
+            (0.5, args.longest_pause), args.folder,
+        )
+    ).run()  # fmt: skip
+    print(json.dumps(tally.as_dict()) if args.json else tally.text())
+    return 1 if tally.failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
