@@ -139,7 +139,8 @@ def write_kafka(
         from windrow.io.kafka.sink import KafkaSink
         from windrow.io.kafka.topics import NewTopic
 
-        encoding = Encoding(schema, format=format, key=keys, headers=headers, timestamp=timestamp)
+        updates = stream._node.updating
+        encoding = Encoding(schema, format=format, key=keys, headers=headers, timestamp=timestamp, updates=updates)
         new = NewTopic(topic, partitions, replication, {}) if create else None
         return KafkaSink(
             bootstrap,

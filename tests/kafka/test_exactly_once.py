@@ -139,6 +139,18 @@ def test_rows_that_go_are_tombstones(broker: str) -> None:
     assert found == [(1, False), (2, False), (1, True), (3, False)]
 
 
+@pytest.mark.parametrize("deleting", [False, True])
+def test_updates_of_the_null_key_keep_their_order(broker: str, deleting: bool) -> None:
+    """law: they stay in one partition; the soak found them dealt out, where readers take the last one for an older."""
+    target = fresh("nulls")
+    counts = wr.from_arrow(pa.table({"key": pa.array([None] * 6, pa.int64())})).group_by("key").agg(n=wr.count())
+    kept = counts.filter(pl.col("n") != 3) if deleting else counts
+    sink = kept.write_kafka(broker, target, create=True, partitions=3)
+    wr.job(sink, name=target, limits=wr.Limits(epoch_rows=1)).run()
+    raw = wr.read_kafka(broker, target, include=["partition", "value"], end="latest").collect().to_pylist()
+    assert len(raw) == 6 and len({row["partition"] for row in raw}) == 1
+
+
 def test_a_second_process_takes_over(broker: str) -> None:
     """law: the first is fenced, and says so; what it had in flight is not seen."""
     source, target, rows = fresh("in"), fresh("out"), events(3)

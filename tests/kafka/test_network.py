@@ -18,7 +18,7 @@ from tests.kafka.lines import ends, left_open, made
 from tests.kafka.test_exactly_once import SCHEMA, events, expected, fill, fresh, latest, read, totals
 from tests.kafka.test_transaction import BOTH, assert_reads, opened, records, values
 from windrow.errors import BrokerError
-from windrow.io.kafka import catalog, transaction
+from windrow.io.kafka import catalog, ledger, transaction
 from windrow.io.kafka.client import Cluster
 from windrow.io.kafka.transaction import GroupOffsets
 from windrow.testing import At, installed
@@ -311,3 +311,28 @@ def fill_one(broker: str, topic: str, keys: list[int]) -> None:
     for key in keys:
         plain.produce(topic, b'{"key": %d, "value": 0}' % key)
     assert not plain.flush(20)
+
+
+def test_a_transaction_that_a_broker_left_open_stops_the_job(
+    broker: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers that are killed can lose the end of a transaction; what follows would end it in some partitions only."""
+    monkeypatch.setattr(ledger, "_SETTLE_S", 0.5)
+    source, target = fresh("in"), fresh("out")
+    fill(broker, source, events(9, 100))
+    with totals(broker, source, target) as job:
+        job.run(epochs=1)
+    topic = f"job-{target}-ledger"
+    other = opened(cluster, f"{topic}-other", 2)
+    open_end = ends(cluster, topic, 0)[0]
+
+    def refused() -> None:
+        with pytest.raises(BrokerError, match=rf"{topic}.* open from offset {open_end} on.*find-hanging"):
+            totals(broker, source, target).run()
+        raise BrokerError("enough")
+
+    with installed(At("kafka.offsets", refused)), pytest.raises(BrokerError, match="enough"):
+        other.commit({(topic, 0): records(topic, "x")[topic, 0]}, committed=lambda: False)
+    with totals(broker, source, target) as job:
+        job.run()
+    assert latest(read(broker, target, RESULT)) == expected(events(9, 100))

@@ -22,6 +22,7 @@ from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
 from windrow.progress.faults import At, installed
 
 PARTITIONS = 3
+SETTLE_S = 10.0
 BOTH = pytest.mark.parametrize("protocol", [2, 0], ids=["KIP-890", "older"])
 
 
@@ -73,7 +74,7 @@ def values(cluster: Cluster, topic: str) -> list[str]:
 
 def assert_reads(cluster: Cluster, topic: str, *tags: str) -> None:
     """These and no others, now and a little later: the end of a transaction reaches partition after partition."""
-    wanted, deadline_s = written(topic, *tags), time.monotonic() + 10
+    wanted, deadline_s = written(topic, *tags), time.monotonic() + SETTLE_S
     while values(cluster, topic) != wanted and time.monotonic() < deadline_s:
         time.sleep(0.02)
     assert values(cluster, topic) == wanted
@@ -114,6 +115,17 @@ def test_a_lost_exchange_is_found_out(cluster: Lossy, protocol: int, reaches: bo
         sent.commit(records(topic, tag), [GroupOffsets(topic, {(topic, 0): number})], committed=committed)
     assert_reads(cluster, topic, "a", "b", "c")
     assert asked == [request_name == "EndTxn" and reaches]  # it came to a doubt, once, and this was the truth
+
+
+@BOTH
+def test_without_trouble_every_transaction_is_sent_once(cluster: Lossy, protocol: int) -> None:
+    """law: one after the other, with records that no broker takes for those of an earlier one."""
+    topic = fresh(cluster)
+    sent = opened(cluster, topic, protocol)
+    for tag in "abcd":
+        sent.commit(records(topic, tag), committed=lambda: False)
+    assert sent.attempts == 4
+    assert_reads(cluster, topic, *"abcd")
 
 
 @BOTH

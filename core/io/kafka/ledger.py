@@ -33,6 +33,7 @@ from windrow.progress.resume import check_plan
 SCHEME = "kafka://"
 _OPEN_S = 60.0
 _CLEAN_EVERY_S = 5.0
+_SETTLE_S = 20.0  # how long the end of a transaction may take to reach the ledger's partition
 _NAME = re.compile(r"[^a-zA-Z0-9._-]")
 _FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "compression.type": "producer"}
 
@@ -119,6 +120,7 @@ class KafkaLedger:
         self._transactions = transactions
         reach("kafka.ledger.fenced")
         self._note = notes.Note()
+        self._await_settled()
         self._read_to = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._part]
         self._read_on()
         if self._note.plan is not None:
@@ -207,24 +209,52 @@ class KafkaLedger:
             )
         whole = {**(records or {}), (self._ledger, self._part): encoded.batches}
 
-        def committed() -> bool:
+        def mine() -> bool:
+            first = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._part]
+            if first > self._read_to:
+                return False  # a later owner has had what it replaced dropped
             self._read_on()
-            if self._note.owner > self._owner:
+            return self._note.owner <= self._owner
+
+        def committed() -> bool:
+            self._await_settled()
+            if not mine():
                 raise FencedError(f"job {self._job!r} was taken over by another process; this one must stop")
             return token in self._note.tokens
 
         self._owner = self._note.owner
         self._sent = {}
-        base = self._transactions.commit(whole, offsets, timeout_s=self._commit_s, committed=committed)
+        self._note.tokens.clear()
+        base = self._transactions.commit(whole, offsets, timeout_s=self._commit_s, committed=committed, mine=mine)
         if base:
             self._read_to = max(self._read_to, base[self._ledger, self._part] + 1)
         self._sent = topics.ends_of(base, whole)
         return base
 
+    def _await_settled(self) -> None:
+        """Called when nothing of ours can be open: no other writes to the ledger's partition.
+
+        A broker that is killed between the end of a transaction and its markers may forget the markers when it starts
+        (seen with 4.3 and one broker): records that nobody sees, until the end of the job's next transaction commits
+        them along with it, in the partitions that it has, and they are there twice. Raises `BrokerError` then.
+        """
+        deadline_s = time.monotonic() + _SETTLE_S
+        while True:
+            stable = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._part]
+            end = topics.offsets(self._cluster, self._ledger, topics.LATEST, isolation=topics.UNCOMMITTED)[self._part]
+            if stable == end:
+                return
+            if time.monotonic() >= deadline_s:
+                raise BrokerError(
+                    f"topic {self._ledger!r}, partition {self._part}: a transaction is open from offset {stable} on, "
+                    "although the brokers say that the job has none: a broker lost its end. Abort it in every topic of "
+                    "the job (kafka-transactions.sh find-hanging, then abort) and start the job again"
+                )
+            time.sleep(0.05)
+
     def _read_on(self) -> None:
         """Learn what the ledger topic says after what is known."""
         end = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._part]
-        self._note.tokens.clear()
         where = f"topic {self._ledger!r}, partition {self._part}"
         self._note.take(where, topics.committed(self._cluster, self._ledger, self._part, self._read_to, end))
         self._read_to = max(self._read_to, end)
@@ -238,7 +268,7 @@ class KafkaLedger:
                 for number_there, number in enumerate(entry["numbers"]):
                     if number in parts:
                         offsets[topic, number_there] = parts[number]
-        known = self._cluster.leaders({topic for topic, _ in offsets}, 10.0)
+        known = self._cluster.leaders({topic for topic, _ in offsets}, self._commit_s)  # a broker may be away
         offsets = {place: at for place, at in offsets.items() if place[0] in known}
         if not offsets:
             return []

@@ -48,7 +48,8 @@ class Encoding:
     Rows with a column `WEIGHT` are changes of a Table: the last of a key in an epoch counts, and is a tombstone (a
     record without a value) when it takes a row away.
 
-    Without a key (or with a null one) all rows of an epoch go to one partition, by turns.
+    Without a key (or with a null one) all rows of an epoch go to one partition, by turns. With `updates`, rows that
+    replace those before them, a null key is a key, too: its rows stay in partition 0, in their order.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Encoding:
         key: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
         timestamp: str | None = None,
+        updates: bool = False,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._format = format
@@ -67,6 +69,7 @@ class Encoding:
         self._timestamp = timestamp
         self._clock_ms = clock_ms
         self._weighted = WEIGHT in schema.names
+        self._updates = updates or self._weighted
         for name in [*self._key, *self._headers.values(), *([timestamp] if timestamp else [])]:
             if name not in schema.names:
                 raise PlanError(f"write_kafka: no column {name!r}; there are: {', '.join(schema.names)}")
@@ -97,7 +100,7 @@ class Encoding:
         chosen = np.full(batch.num_rows, epoch % count, np.int32)
         if keys is not None:
             dealt = partitions(keys, count)
-            chosen = np.where(dealt < 0, chosen, dealt)
+            chosen = np.where(dealt < 0, 0 if self._updates else chosen, dealt)
         if self._format == "arrow":
             return self._arrow(batch.select(self._plain), chosen, max_bytes)
         values, times, headers = self._record_values(batch), self._times(batch), self._header_lists(batch)

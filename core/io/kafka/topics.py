@@ -23,7 +23,7 @@ Place = tuple[str, int]
 
 EARLIEST, LATEST = -2, -1
 _PAUSE_S = 0.05
-_READ_COMMITTED = 1
+_READ_COMMITTED, UNCOMMITTED = 1, 0
 _FETCH_BYTES = 16 << 20
 _OUT_OF_RANGE = 1
 _TOPIC = 2  # what kind of resource
@@ -88,8 +88,11 @@ def partition_count(cluster: Cluster, topic: str, timeout_s: float = 30.0) -> in
     return len(found.partitions) if not found.error_code else 0
 
 
-def offsets(cluster: Cluster, topic: str, at: int, timeout_s: float = 30.0) -> dict[int, int]:
-    """`EARLIEST` or `LATEST` offset of every partition; the latest is the last stable one (committed records end)."""
+def offsets(
+    cluster: Cluster, topic: str, at: int, timeout_s: float = 30.0, *, isolation: int = _READ_COMMITTED
+) -> dict[int, int]:
+    """`EARLIEST` or `LATEST` offset of every partition; the latest is the last stable one (committed records end), or
+    with `isolation` `UNCOMMITTED` where all records end."""
     deadline_s = time.monotonic() + timeout_s
     count = partition_count(cluster, topic, timeout_s)
     found: dict[int, int] = {}
@@ -105,7 +108,7 @@ def offsets(cluster: Cluster, topic: str, at: int, timeout_s: float = 30.0) -> d
             wanted = [kind.ListOffsetsPartition(partition_index=part, timestamp=at) for part in parts]
             request = ListOffsetsRequest(
                 replica_id=-1,
-                isolation_level=_READ_COMMITTED,
+                isolation_level=isolation,
                 topics=[kind(name=topic, partitions=wanted)],
                 min_version=2,
                 max_version=7,

@@ -104,8 +104,14 @@ class Transactions:
         *,
         timeout_s: float = 120.0,
         committed: Callable[[], bool],
+        mine: Callable[[], bool] | None = None,
     ) -> dict[Place, int]:
         """All of `records` and `offsets` or nothing; committed on return. Gives the base offset of each first batch.
+
+        `committed` is asked in doubt, when nothing of ours is open. `mine`: whether no other process has said, where
+        it would be seen, that it has taken over. It is asked when the coordinator says so, which it also does to the
+        rightful owner: it forgets the producer epoch before when it is restarted, so that whoever has not heard of
+        the last one looks like a zombie (`TransactionLog` keeps one producer epoch).
 
         The base offsets are empty when it was `committed` that said so. Raises `FencedError` when another process has
         the transactional id or the group, and `BrokerError` when nothing was committed and trying again would not help,
@@ -126,12 +132,12 @@ class Transactions:
                 reason = str(doubt)
             except BrokerError:
                 # leave nothing open; it is committed all the same when only what follows the end has failed
-                if self._recover(deadline_s, committed):
+                if self._recover(deadline_s, committed, mine):
                     return {}
                 raise
             else:
                 return attempt.base_offsets
-            if self._recover(deadline_s, committed, reason):
+            if self._recover(deadline_s, committed, mine, reason):
                 return {}
             if time.monotonic() >= deadline_s:
                 raise BrokerError(f"{self._named}: nothing was committed within {timeout_s:g} s: {reason}")
@@ -152,7 +158,10 @@ class Transactions:
         reach("kafka.ended")
         if not self.newer and attempt.repeated:
             # a request that was sent twice may still be on its way: nothing of it may fall into the next transaction
-            self._initialise(time.monotonic() + _ATTEMPT_S)
+            try:
+                self._initialise(time.monotonic() + _ATTEMPT_S)
+            except FencedError as error:
+                raise _Doubt(str(error)) from error
 
     def _add(self, attempt: _Attempt, records: Records, offsets: Sequence[GroupOffsets]) -> None:
         if records:
@@ -310,14 +319,20 @@ class Transactions:
 
     # -- the producer id
 
-    def _recover(self, deadline_s: float, committed: Callable[[], bool], reason: str = "") -> bool:
+    def _recover(
+        self,
+        deadline_s: float,
+        committed: Callable[[], bool],
+        mine: Callable[[], bool] | None,
+        reason: str = "",
+    ) -> bool:
         """Bring what is open to its end and find out whether it was committed."""
         reach("kafka.doubt")
         deadline_s = max(deadline_s, time.monotonic() + _ATTEMPT_S)
         try:
             if not self.newer:
                 self._abort(deadline_s)
-            self._initialise(deadline_s)
+            self._take_back(deadline_s, mine)
             reach("kafka.recovered")
             return committed()
         except FencedError as error:
@@ -353,6 +368,14 @@ class Transactions:
                 refresh = code in answers.MOVED
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _take_back(self, deadline_s: float, mine: Callable[[], bool] | None) -> None:
+        try:
+            self._initialise(deadline_s)
+        except FencedError:
+            if mine is None or not mine():
+                raise
+            self._initialise(max(deadline_s, time.monotonic() + _ATTEMPT_S), first=True)
 
     def _initialise(self, deadline_s: float, *, first: bool = False) -> None:
         """A new producer epoch. With the one we have in hand, so that a zombie is refused (KIP-360)."""

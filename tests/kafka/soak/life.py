@@ -12,6 +12,7 @@ import json
 import random
 import signal
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -116,6 +117,8 @@ def attempt(life: Life, number: int, *, epoch_rows: int, point: str | None, arri
 
     def handler(reached: str) -> None:
         counts[reached] += 1
+        if reached == "epoch.planned":
+            (life.root / f"running.{number}").touch()
         if fault is not None:
             fault(reached)
 
@@ -123,9 +126,13 @@ def attempt(life: Life, number: int, *, epoch_rows: int, point: str | None, arri
     from windrow.runtime import snapshots
 
     snapshots._LEAST_BYTES, snapshots._MOST_DELTAS = 0, random.Random(number).choice((2, 5, 50))
-    job = make_job(life, epoch_rows)
-    job.run()
-    job.close()
+    try:
+        job = make_job(life, epoch_rows)
+        job.run()
+        job.close()
+    except wr.FencedError:
+        (life.root / f"errors of attempt {number}, fenced").write_text(traceback.format_exc())
+        raise
     (life.root / f"reached.{number}").write_text(json.dumps(counts))
     return ENDED
 
