@@ -32,7 +32,7 @@ def soak(*arguments: object) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.parametrize(("nodes", "minutes"), [(1, 0.8), (3, 0.5)])
+@pytest.mark.parametrize(("nodes", "minutes"), [(1, 0.6), (3, 0.3)])
 def test_jobs_and_brokers_that_die_again_and_again(
     nodes: int, minutes: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,5 +41,5 @@ def test_jobs_and_brokers_that_die_again_and_again(
     with capsys.disabled():
         print(f"\n{nodes} brokers: {told['text']}")
     assert told["failure"] is None
-    assert told["rows"] > 300
+    assert told["rows"] > 100
     assert sum(told["deaths"].values()) >= 1
