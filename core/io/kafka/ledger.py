@@ -209,27 +209,30 @@ class KafkaLedger:
             )
         whole = {**(records or {}), (self._ledger, self._part): encoded.batches}
 
-        def mine() -> bool:
-            first = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._part]
-            if first > self._read_to:
-                return False  # a later owner has had what it replaced dropped
-            self._read_on()
-            return self._note.owner <= self._owner
-
         def committed() -> bool:
             self._await_settled()
-            if not mine():
+            if not self._is_mine():
                 raise FencedError(f"job {self._job!r} was taken over by another process; this one must stop")
             return token in self._note.tokens
 
         self._owner = self._note.owner
         self._sent = {}
         self._note.tokens.clear()
-        base = self._transactions.commit(whole, offsets, timeout_s=self._commit_s, committed=committed, mine=mine)
+        base = self._transactions.commit(
+            whole, offsets, timeout_s=self._commit_s, committed=committed, mine=self._is_mine
+        )
         if base:
             self._read_to = max(self._read_to, base[self._ledger, self._part] + 1)
         self._sent = topics.ends_of(base, whole)
         return base
+
+    def _is_mine(self) -> bool:
+        """Whether no later owner has left a word. Reads on."""
+        first = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._part]
+        if first > self._read_to:
+            return False  # a later owner has had what it replaced dropped
+        self._read_on()
+        return self._note.owner <= self._owner
 
     def _await_settled(self) -> None:
         """Called when nothing of ours can be open: no other writes to the ledger's partition.
