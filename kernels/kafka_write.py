@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from windrow.kernels._bytes import address, copy_run, is_null, leading_zeros, put8, put16
+from windrow.kernels._bytes import address, copy_run, get8, get32, is_null, leading_zeros, put8, put16
 from windrow.kernels._compile import device, inline, kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, W_I32, W_I64, W_U8
 
@@ -46,21 +46,36 @@ def _put(at, value):  # type: ignore[no-untyped-def]
     return at + 1
 
 
+# By address, not on the arrays themselves (see `_bytes`): a record of 170 bytes took 117 ns in all, and takes 41.
+
+
 @inline
-def _length(ends, there, i):  # type: ignore[no-untyped-def]
-    """Bytes of value i, -1 when it is null; `ends` of length zero means that all are."""
-    if ends.size == 0 or is_null(there, i):
+def _end(ends, i):  # type: ignore[no-untyped-def]
+    """Item i of offsets (int32, not negative) at an address."""
+    return np.int64(get32(ends + 4 * i))
+
+
+@inline
+def _length(ends, some, there, nulls, i):  # type: ignore[no-untyped-def]
+    """Bytes of value i, -1 when it is null; all are unless there are `some`, and none of them without `nulls`."""
+    if not some or (nulls and get8(there + i) == 0):
         return np.int64(-1)
-    return np.int64(ends[i + 1]) - np.int64(ends[i])
+    return _end(ends, i + 1) - _end(ends, i)
 
 
 @device
-def _put_bytes(at, ends, source, i, length):  # type: ignore[no-untyped-def]
+def _put_bytes(at, source, length):  # type: ignore[no-untyped-def]
     at = _put(at, length)
     if length > 0:
-        copy_run(source + np.int64(ends[i]), at, length)
+        copy_run(source, at, length)
         at += length
     return at
+
+
+@inline
+def _start(ends, source, i, length):  # type: ignore[no-untyped-def]
+    """Where value i begins, which is only looked up when it has bytes."""
+    return source + _end(ends, i) if length > 0 else source
 
 
 @kernel(I64(R_I32, R_U8, R_U8, R_I32, R_U8, R_U8, R_I32, R_U8, R_I64, I64, W_U8, W_I64, W_I64))
@@ -89,15 +104,20 @@ def write(  # type: ignore[no-untyped-def]
     """
     base = address(out)
     key_source, value_source, header_source = address(key_data), address(value_data), address(header_data)
+    key_at, value_at, header_at = address(key_ends), address(value_ends), address(header_ends)
+    key_flags, value_flags = address(key_there), address(value_there)
+    keyed, valued, headed = key_ends.size != 0, value_ends.size != 0, header_ends.size != 0
+    key_nulls, value_nulls = key_there.size != 0, value_there.size != 0
     found, at, start, count = 0, 0, 0, 0
     base_time = last_time = np.int64(0)
     first_row = 0
     too_large[0] = 0
     for i in range(times.size):
-        key_size, value_size = _length(key_ends, key_there, i), _length(value_ends, value_there, i)
+        key_size = _length(key_at, keyed, key_flags, key_nulls, i)
+        value_size = _length(value_at, valued, value_flags, value_nulls, i)
         header_size = np.int64(1)
-        if header_ends.size != 0:
-            header_size = np.int64(header_ends[i + 1]) - np.int64(header_ends[i])
+        if headed:
+            header_size = _end(header_at, i + 1) - _end(header_at, i)
         fixed = 1 + _size_of(key_size) + max(key_size, 0) + _size_of(value_size) + max(value_size, 0) + header_size
         body = fixed + _size_of(times[i] - base_time) + _size_of(np.int64(count))
         if count == 0 or at + _size_of(body) + body - start > most_bytes:
@@ -118,12 +138,12 @@ def write(  # type: ignore[no-untyped-def]
         put8(to, np.uint8(0))
         to = _put(to + 1, times[i] - base_time)
         to = _put(to, np.int64(count))
-        to = _put_bytes(to, key_ends, key_source, i, key_size)
-        to = _put_bytes(to, value_ends, value_source, i, value_size)
-        if header_ends.size == 0:
-            put8(to, np.uint8(0))
+        to = _put_bytes(to, _start(key_at, key_source, i, key_size), key_size)
+        to = _put_bytes(to, _start(value_at, value_source, i, value_size), value_size)
+        if headed:
+            copy_run(header_source + _end(header_at, i), to, header_size)
         else:
-            copy_run(header_source + np.int64(header_ends[i]), to, header_size)
+            put8(to, np.uint8(0))
         at = to + header_size - base
         last_time = max(last_time, times[i])
         count += 1
@@ -146,6 +166,8 @@ def header_bytes(  # type: ignore[no-untyped-def]
     """
     base, at = address(out), address(out)
     key_source, value_source = address(key_data), address(value_data)
+    key_at, value_at, flags = address(key_ends), address(value_ends), address(values_there)
+    valued, nulls = value_ends.size != 0, values_there.size != 0
     ends[0] = 0
     for i in range(list_ends.size - 1):
         first, last = np.int64(list_ends[i]), np.int64(list_ends[i + 1])
@@ -153,7 +175,8 @@ def header_bytes(  # type: ignore[no-untyped-def]
             last = first
         at = _put(at, last - first)
         for j in range(first, last):
-            at = _put_bytes(at, key_ends, key_source, j, np.int64(key_ends[j + 1]) - np.int64(key_ends[j]))
-            at = _put_bytes(at, value_ends, value_source, j, _length(value_ends, values_there, j))
+            at = _put_bytes(at, key_source + _end(key_at, j), _end(key_at, j + 1) - _end(key_at, j))
+            size = _length(value_at, valued, flags, nulls, j)
+            at = _put_bytes(at, _start(value_at, value_source, j, size), size)
         ends[i + 1] = np.int32(at - base)
     return at - base

@@ -240,8 +240,8 @@ _LOCATED = [kernels.AT, kernels.END, kernels.COUNT, kernels.BASE_OFFSET, kernels
 class _Plain:
     """Batches as most answers have them, none compressed and none aborted: some at a time are checked and at once read.
 
-    For values of 170 bytes 15 ns of 40 a record are the checksum; reading while the bytes are in the core's cache
-    saves 8, and batches that are described together 3 us each.
+    For values of 170 bytes the checksums of 178 MB alone take 18 ns a record and reading alone 45, both one after the
+    other 62; in groups, whose bytes are read while they are in the core's cache, 43 (CPU time, three runs in turn).
     """
 
     full = False
