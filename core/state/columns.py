@@ -189,8 +189,11 @@ def extent(values: Int64s) -> tuple[int, int]:
 
 def grown(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.NDArray[np.generic]:
     """A copy with room for `capacity` values, the new ones `fill`."""
-    made = np.full(capacity, fill, array.dtype) if fill else np.zeros(capacity, array.dtype)
+    # zeros are pages that nobody has touched; anything else is written once, not twice
+    made = np.empty(capacity, array.dtype) if fill else np.zeros(capacity, array.dtype)
     made[: len(array)] = array
+    if fill:
+        made[len(array) :] = fill
     return made
 
 

@@ -92,8 +92,9 @@ class SideState:
     def link(self, first: int, end: int, keys: int) -> None:
         """Put rows `first` to `end` into the chains of their ids, of which there are `keys`."""
         if keys > len(self.heads):
-            larger = np.full(max(keys, len(self.heads) * 2), -1, np.int64)
+            larger = np.empty(max(keys, len(self.heads) * 2), np.int64)
             larger[: len(self.heads)] = self.heads
+            larger[len(self.heads) :] = -1
             self.heads = larger
         here = slice(first - self.origin, end - self.origin)
         times = self.times[here] if self.bounded else _NONE

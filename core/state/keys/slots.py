@@ -32,7 +32,8 @@ class Slots:
         self.state: Int64s = np.array([0, -1, 0], np.int64)
         self._reseeds = 0
         self.slots: Int32s = np.empty(0, np.int32)
-        self.resize(self.bits_for(expected))
+        self._size(self.bits_for(expected))
+        self.slots.fill(-1)
 
     @property
     def groups(self) -> int:
@@ -47,22 +48,21 @@ class Slots:
         """How many groups these slots may hold."""
         return _room(self.bits)
 
-    def resize(self, bits: int) -> None:
-        """New, empty slots."""
+    def _size(self, bits: int) -> None:
+        """So many slots, with anything in them: whoever asks fills them, once (a page's first touch is what costs)."""
         if bits > _LARGEST_BITS:
             raise StateError("more than 1 500 million keys in one shard; create the job with more shards")
         self.bits = bits
         self.shift = np.uint64(64 - bits)
-        if len(self.slots) == 1 << bits:
-            self.slots.fill(-1)
-        else:
-            self.slots = np.full(1 << bits, -1, np.int32)
+        if len(self.slots) != 1 << bits:
+            self.slots = np.empty(1 << bits, np.int32)
 
     def clear(self, bits: int = _FIRST_BITS) -> None:
         """No groups, in slots of this size."""
         self.state[:] = (0, -1, 0)
         self._reseeds = 0
-        self.resize(bits)
+        self._size(bits)
+        self.slots.fill(-1)
 
     def allow(self, rows: int) -> None:
         """Set the budget of extra probes for `rows` rows."""
@@ -91,7 +91,7 @@ class Slots:
             # which slot a key has is nobody's business: ids do not depend on it
             self.multiplier = np.uint64(secrets.randbits(64) | 1)
             self._reseeds += 1
-        self.resize(bits)
+        self._size(bits)
         grouping.rehash(words, self.groups, self.null_id, self.multiplier, self.shift, self.slots)
 
 
