@@ -68,12 +68,12 @@ def step(
     name: str, part: Part, what: str, seconds: tuple[int, int], limit: tuple[int, int] | None = None
 ) -> Callable[[Callable[[Run], Iterator[Line]]], Callable[[Run], Iterator[Line]]]:
     """Register the function below. `seconds`: what it needs for the quick and for the full suite on two cores, set-up
-    of environments not counted. `limit` is twice that and a minute, unless given."""
+    of environments not counted. `limit` is three times that and two minutes, unless given."""
 
     def make(function: Callable[[Run], Iterator[Line]]) -> Callable[[Run], Iterator[Line]]:
         if name in registry:
             raise ValueError(f"two steps are called {name}")
-        until = limit or (2 * seconds[0] + 60, 2 * seconds[1] + 60)
+        until = limit or (3 * seconds[0] + 120, 3 * seconds[1] + 120)
         registry[name] = Step(name, part, what, function, seconds, until)
         return function
 

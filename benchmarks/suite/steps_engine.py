@@ -16,7 +16,7 @@ _QUICK = {"tumbling_memory": 0.1, "log_to_log": 0.05, "epoch_latency": 0.2}
 
 
 @step("engine", part="engine", what="windows, joins, sessions, the log, commits and restores, through the API",
-      seconds=(25, 130), limit=(150, 500))  # fmt: skip
+      seconds=(25, 130))  # fmt: skip
 def engine(run: Run) -> Iterator[Line]:
     """Nexmark is with the peers, Kafka with Kafka."""
     for each in runner.load_all().values():

@@ -65,8 +65,12 @@ def counts(most: int) -> list[int]:
     return sorted({*(1 << n for n in range(most.bit_length()) if 1 << n <= most), most})
 
 
-@step("scale_cores", part="scale", what="windows from memory on one core to all of them, strong and weak",
-      seconds=(15, 60), limit=(120, 400))  # fmt: skip
+@step(
+    "scale_cores",
+    part="scale",
+    what="windows from memory on one core to all of them, strong and weak",
+    seconds=(15, 60),
+)
 def scale_cores(run: Run) -> Iterator[Line]:
     """Sixteen partitions, a worker a core; results are the same for any number of them."""
     size = run.pick(full=8_000_000, quick=2_000_000, tiny=50_000)
@@ -114,8 +118,12 @@ def _line(
 # -- state -----------------------------------------------------------------------------------------------------------
 
 
-@step("scale_state", part="scale", what="1 k to 50 M keys in state, new and known ones, one core", seconds=(8, 75),
-      limit=(90, 300))  # fmt: skip
+@step(
+    "scale_state",
+    part="scale",
+    what="1 k to 50 M keys in state, new and known ones, one core",
+    seconds=(8, 75),
+)
 def scale_state(run: Run) -> Iterator[Line]:
     """Count, sum and max by key, without windows. Each size in a process of its own, whose memory is told."""
     most = run.pick(full=50_000_000, quick=1_000_000, tiny=10_000)
@@ -143,8 +151,12 @@ def scale_state(run: Run) -> Iterator[Line]:
 # -- epochs ----------------------------------------------------------------------------------------------------------
 
 
-@step("scale_epochs", part="scale", what="epochs of 10 ms to 10 s: latency and CPU at a fixed rate", seconds=(0, 75),
-      limit=(120, 240))  # fmt: skip
+@step(
+    "scale_epochs",
+    part="scale",
+    what="epochs of 10 ms to 10 s: latency and CPU at a fixed rate",
+    seconds=(0, 75),
+)
 def scale_epochs(run: Run) -> Iterator[Line]:
     """A process appends events stamped with the time; a job counts them by key; a reader sees what is committed."""
     from benchmarks.suite.epochs import measure
@@ -164,8 +176,12 @@ def scale_epochs(run: Run) -> Iterator[Line]:
 # -- time ------------------------------------------------------------------------------------------------------------
 
 
-@step("soak", part="scale", what="from the log to the log for a long time (--option minutes=60): rate and memory",
-      seconds=(0, 75), limit=(90, 180))  # fmt: skip
+@step(
+    "soak",
+    part="scale",
+    what="from the log to the log for a long time (--option minutes=60): rate and memory",
+    seconds=(0, 75),
+)
 def soak(run: Run) -> Iterator[Line]:
     """Events are appended and read in turn, what was read is removed; only reading is timed."""
     minutes = float(run.options.get("minutes", run.pick(full=1.0, quick=0.1, tiny=0.03)))
