@@ -54,10 +54,10 @@ def spark(run: Run) -> Iterator[Line]:
     yield from _all(run, "spark")
 
 
-@step("peers_python", "peers", "Nexmark and Yahoo queries by engines that take a row at a time in Python",
+@step("peers_bytewax", "peers", "Nexmark and Yahoo queries by Bytewax, which takes a row at a time in Python",
       seconds=(0, 180), limit=(300, 500))  # fmt: skip
-def python(run: Run) -> Iterator[Line]:
-    yield from _all(run, "bytewax", "pathway", "quix")
+def bytewax(run: Run) -> Iterator[Line]:
+    yield from _all(run, "bytewax")
 
 
 def _all(run: Run, *names: str) -> Iterator[Line]:
@@ -81,7 +81,7 @@ def _one(run: Run, engine: Engine, source: str, query: str, count: int, events: 
     except MissingError as error:
         return _line(engine, source, query, count, status="failed", reason=str(error))
     folder, numbers = _events(run, query, events)
-    limit = min(run.pick(full=90, quick=60, tiny=60), run.left())
+    limit = min(run.pick(full=90, quick=60, tiny=240), run.left())
     begun = time.time()
     done = processes.run(command, timeout=limit, cores=cores(count), env=engine.env, cwd=run.folder)
     said = [json.loads(line[2:]) for line in done.out.splitlines() if line.startswith("@@")]

@@ -141,5 +141,3 @@ def _campaigns(folder: Path) -> None:
     pq.write_table(table, folder / "campaigns.parquet")
     lines = (f'{{"ad":"{row["ad"]}","campaign":{row["campaign"]}}}\n' for row in table.to_pylist())
     (folder / "campaigns.json").write_text("".join(lines))
-
-

@@ -66,5 +66,9 @@ ENGINES = (
         "spark", "spark_run.py", "exactly once", ("json", "parquet"), _apart("spark"), _pinned("spark", "pyspark"),
         cores=(2,),
     ),
+    Engine(
+        "bytewax", "bytewax_run.py", "none", ("json",), _apart("bytewax"), _pinned("bytewax", "bytewax"),
+        cores=(1,), share=0.05,
+    ),
 )  # fmt: skip
 __all__ = ["ENGINES", "Engine", "MissingError"]

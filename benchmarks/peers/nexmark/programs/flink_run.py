@@ -15,31 +15,31 @@ from rounds import TASK, rounds
 
 QUERY = TASK["query"]
 _COLUMNS = {
-    "bid": "auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING, dateTime TIMESTAMP(3), "
+    "bid": "auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING, `dateTime` TIMESTAMP(3), "
     "extra STRING",
     "auction": "id BIGINT, itemName STRING, description STRING, initialBid BIGINT, reserve BIGINT, "
-    "dateTime TIMESTAMP(3), expires TIMESTAMP(3), seller BIGINT, category BIGINT, extra STRING",
+    "`dateTime` TIMESTAMP(3), expires TIMESTAMP(3), seller BIGINT, category BIGINT, extra STRING",
     "person": "id BIGINT, name STRING, emailAddress STRING, creditCard STRING, city STRING, state STRING, "
-    "dateTime TIMESTAMP(3), extra STRING",
+    "`dateTime` TIMESTAMP(3), extra STRING",
     "view": "user_id STRING, page_id STRING, ad_id STRING, ad_type STRING, event_type STRING, "
-    "dateTime TIMESTAMP(3), ip_address STRING",
+    "`dateTime` TIMESTAMP(3), ip_address STRING",
 }
 _RANKS = ("price < 10000", "price >= 10000 AND price < 1000000", "price >= 1000000")
 _COUNTS = ", ".join(f"count(*) FILTER (WHERE {rank}) AS rank{n}_bids" for n, rank in enumerate(_RANKS, 1))
-_TEN = "TABLE(TUMBLE(TABLE {}, DESCRIPTOR(dateTime), INTERVAL '10' SECOND))"
+_TEN = "TABLE(TUMBLE(TABLE {}, DESCRIPTOR(`dateTime`), INTERVAL '10' SECOND))"
 QUERIES = {
-    "q0": "SELECT auction, bidder, price, dateTime, extra FROM bid",
-    "q1": "SELECT auction, bidder, 0.908 * price AS price, dateTime, extra FROM bid",
+    "q0": "SELECT auction, bidder, price, `dateTime`, extra FROM bid",
+    "q1": "SELECT auction, bidder, 0.908 * price AS price, `dateTime`, extra FROM bid",
     "q2": "SELECT auction, price FROM bid WHERE MOD(auction, 123) = 0",
     "q5": """WITH counts AS (SELECT auction, count(*) AS num, window_start, window_end
-            FROM TABLE(HOP(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
+            FROM TABLE(HOP(TABLE bid, DESCRIPTOR(`dateTime`), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
             GROUP BY auction, window_start, window_end),
         best AS (SELECT max(num) AS most, window_start, window_end FROM counts GROUP BY window_start, window_end)
         SELECT c.auction, c.num FROM counts c JOIN best b
         ON c.num = b.most AND c.window_start = b.window_start AND c.window_end = b.window_end""",
-    "q7": f"""SELECT b.auction, b.price, b.bidder, b.dateTime, b.extra FROM bid b JOIN (
+    "q7": f"""SELECT b.auction, b.price, b.bidder, b.`dateTime`, b.extra FROM bid b JOIN (
             SELECT max(price) AS most, window_end FROM {_TEN.format("bid")} GROUP BY window_start, window_end) m
-        ON b.price = m.most WHERE b.dateTime BETWEEN m.window_end - INTERVAL '10' SECOND AND m.window_end""",
+        ON b.price = m.most WHERE b.`dateTime` BETWEEN m.window_end - INTERVAL '10' SECOND AND m.window_end""",
     "q8": f"""SELECT p.id, p.name, p.window_start FROM (
             SELECT id, name, window_start, window_end FROM {_TEN.format("person")}
             GROUP BY id, name, window_start, window_end) p
@@ -47,21 +47,21 @@ QUERIES = {
             GROUP BY seller, window_start, window_end) a
         ON p.id = a.seller AND p.window_start = a.window_start AND p.window_end = a.window_end""",
     "q11": """SELECT bidder, count(*) AS bid_count, window_start AS starttime, window_end AS endtime
-        FROM TABLE(SESSION(TABLE bid PARTITION BY bidder, DESCRIPTOR(dateTime), INTERVAL '10' SECOND))
+        FROM TABLE(SESSION(TABLE bid PARTITION BY bidder, DESCRIPTOR(`dateTime`), INTERVAL '10' SECOND))
         GROUP BY bidder, window_start, window_end""",
-    "q17": f"""SELECT auction, DATE_FORMAT(dateTime, 'yyyy-MM-dd') AS `day`, count(*) AS total_bids, {_COUNTS},
+    "q17": f"""SELECT auction, DATE_FORMAT(`dateTime`, 'yyyy-MM-dd') AS `day`, count(*) AS total_bids, {_COUNTS},
         min(price) AS min_price, max(price) AS max_price, avg(price) AS avg_price, sum(price) AS sum_price
-        FROM bid GROUP BY auction, DATE_FORMAT(dateTime, 'yyyy-MM-dd')""",
-    "q18": """SELECT auction, bidder, price, channel, url, dateTime, extra FROM (
-            SELECT *, ROW_NUMBER() OVER (PARTITION BY bidder, auction ORDER BY dateTime DESC) AS place FROM bid)
+        FROM bid GROUP BY auction, DATE_FORMAT(`dateTime`, 'yyyy-MM-dd')""",
+    "q18": """SELECT auction, bidder, price, channel, url, `dateTime`, extra FROM (
+            SELECT *, ROW_NUMBER() OVER (PARTITION BY bidder, auction ORDER BY `dateTime` DESC) AS place FROM bid)
         WHERE place <= 1""",
-    "q20": """SELECT b.auction, b.bidder, b.price, b.channel, b.url, b.dateTime, b.extra, a.itemName, a.description,
-        a.initialBid, a.reserve, a.dateTime AS auction_dateTime, a.expires, a.seller, a.category,
+    "q20": """SELECT b.auction, b.bidder, b.price, b.channel, b.url, b.`dateTime`, b.extra, a.itemName, a.description,
+        a.initialBid, a.reserve, a.`dateTime` AS auction_dateTime, a.expires, a.seller, a.category,
         a.extra AS auction_extra FROM bid b JOIN auction a ON b.auction = a.id WHERE a.category = 10""",
     # A join with a table loses the event time: views are counted by ad first, then by campaign.
-    "ysb": f"""SELECT campaign, window_start, sum(n) AS views FROM (
+    "ysb": """SELECT campaign, window_start, sum(n) AS `views` FROM (
             SELECT ad_id, window_start, window_end, count(*) AS n FROM TABLE(
-                TUMBLE(DATA => TABLE seen, TIMECOL => DESCRIPTOR(dateTime), SIZE => INTERVAL '10' SECOND))
+                TUMBLE(DATA => TABLE seen, TIMECOL => DESCRIPTOR(`dateTime`), SIZE => INTERVAL '10' SECOND))
             GROUP BY ad_id, window_start, window_end) JOIN campaigns ON ad_id = ad
         GROUP BY campaign, window_start""",
 }
@@ -85,7 +85,7 @@ def environment(data: Path) -> TableEnvironment:
     for kind in TASK["kinds"]:
         folder = data / f"lanes{TASK['cores']}" / f"{kind}-json"
         made.execute_sql(
-            f"CREATE TABLE `{kind}` ({_COLUMNS[kind]}, WATERMARK FOR dateTime AS dateTime - INTERVAL '4' SECOND) "
+            f"CREATE TABLE `{kind}` ({_COLUMNS[kind]}, WATERMARK FOR `dateTime` AS `dateTime` - INTERVAL '4' SECOND) "
             f"WITH ('connector' = 'filesystem', 'path' = 'file://{folder}', 'format' = 'json')"
         )
     if QUERY == "ysb":
@@ -93,7 +93,7 @@ def environment(data: Path) -> TableEnvironment:
             "CREATE TABLE campaigns (ad STRING, campaign BIGINT) WITH ('connector' = 'filesystem', "
             f"'path' = 'file://{data}/campaigns.json', 'format' = 'json')"
         )
-        seen = "SELECT ad_id, dateTime FROM `view` WHERE event_type = 'view'"
+        seen = "SELECT ad_id, `dateTime` FROM `view` WHERE event_type = 'view'"
         made.execute_sql(f"CREATE TEMPORARY VIEW seen AS {seen}")
     return made
 

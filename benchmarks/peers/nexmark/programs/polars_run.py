@@ -65,7 +65,9 @@ def q5(data: Path) -> pl.LazyFrame:
 def q7(data: Path) -> pl.LazyFrame:
     most = scan(data, "bid").group_by(START.alias("start")).agg(price=pl.col("price").max())
     bids = scan(data, "bid").select("auction", "price", "bidder", "dateTime", "extra")
-    found = bids.join(most, on="price").filter((pl.col("start") <= T) & (pl.col("start") + pl.duration(seconds=10) >= T))
+    found = bids.join(most, on="price").filter(
+        (pl.col("start") <= T) & (pl.col("start") + pl.duration(seconds=10) >= T)
+    )
     return found.select("auction", "price", "bidder", "dateTime", "extra")
 
 

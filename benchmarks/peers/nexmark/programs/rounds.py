@@ -7,7 +7,6 @@ checked result), rounds (warm ones), cores, counts (events by kind). It prints a
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import sys
@@ -32,13 +31,13 @@ def say(**what: Any) -> None:
 def cpu_seconds() -> float:
     """User and system time of this process and of all below it, those that have ended too."""
     parents, used = {}, {}
-    for path in glob.glob("/proc/[0-9]*/stat"):
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            text = Path(path).read_text()
+            text = path.read_text()
         except OSError:
             continue
         fields = text.rpartition(")")[2].split()
-        pid = int(path.split("/")[2])
+        pid = int(path.parent.name)
         parents[pid] = int(fields[1])
         used[pid] = sum(map(int, fields[11:15])) / _TICKS
     own = os.getpid()

@@ -39,6 +39,7 @@ spark = (
     .config("spark.driver.host", "127.0.0.1")
     .config("spark.sql.streaming.metricsEnabled", "false")
     .config("spark.log.level", "ERROR")
+    .config("spark.ui.showConsoleProgress", "false")
     .getOrCreate()
 )
 numbers = itertools.count()
@@ -75,11 +76,13 @@ def q5(data: Path) -> DataFrame:
 
 
 def q7(data: Path) -> DataFrame:
+    window = F.window("dateTime", "10 seconds").alias("w")
+    best = events(data, "bid").groupBy(window).agg(F.max("price").alias("most")).select("w", "most")
     bids = events(data, "bid").select("auction", "price", "bidder", "dateTime", "extra")
-    best = bids.groupBy(F.window("dateTime", "10 seconds")).agg(
-        F.max("price").alias("most"), F.max_by(F.struct("auction", "bidder", "dateTime", "extra"), "price").alias("one")
-    )
-    return best.select("one.auction", F.col("most").alias("price"), "one.bidder", "one.dateTime", "one.extra")
+    best = best.withColumn("w_time", F.window_time("w")).select("most", "w.start", "w.end", "w_time")
+    during = F.expr("price = most AND dateTime BETWEEN w_time - INTERVAL 10 SECONDS AND w_time + INTERVAL 1 SECOND")
+    found = bids.join(best, during).where("dateTime BETWEEN start AND end")
+    return found.select("auction", "price", "bidder", "dateTime", "extra")
 
 
 def q8(data: Path) -> DataFrame:

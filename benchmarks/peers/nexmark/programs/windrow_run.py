@@ -16,7 +16,7 @@ from windrow.cli.nexmark.queries import QUERIES, Events
 from windrow.io.nexmark.generator import SCHEMAS
 
 DELAY = "4s"
-VIEW = {name: "string" for name in ("user_id", "page_id", "ad_id", "ad_type", "event_type", "ip_address")}
+VIEW = dict.fromkeys(("user_id", "page_id", "ad_id", "ad_type", "event_type", "ip_address"), "string")
 QUERY, SOURCE = TASK["query"], TASK["source"]
 
 
