@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from windrow.codec.json_encode import JsonEncoder
@@ -130,8 +131,9 @@ def _files(folder: Path, kind: str, name: str, batches: Sequence[pa.RecordBatch]
             os.utime(made, (1_700_000_000 + number, 1_700_000_000 + number))
 
 
-def _lines(documents: pa.Array) -> bytes:
-    return b"".join(document + b"\n" for document in documents.to_pylist())
+def _lines(documents: pa.Array) -> pa.Buffer:
+    empty, line = (pa.scalar(text, documents.type) for text in (b"", b"\n"))
+    return pc.binary_join_element_wise(documents, empty, line).buffers()[2]
 
 
 def _campaigns(folder: Path) -> None:

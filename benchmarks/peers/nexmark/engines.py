@@ -51,12 +51,12 @@ def _pinned(name: str, package: str) -> Callable[[], str]:
 
 _ALL = ("memory", "parquet", "json")
 ENGINES = (
-    Engine("windrow", "windrow_run.py", "none", _ALL, _own, lambda: version("windrow"), rounds=3),
-    Engine("duckdb", "duckdb_run.py", "batch", _ALL, _own, lambda: version("duckdb"), rounds=3),
-    Engine("polars", "polars_run.py", "batch", _ALL, _own, lambda: version("polars"), rounds=3),
+    Engine("windrow", "windrow_run.py", "none", _ALL, _own, lambda: version("windrow"), rounds=2),
+    Engine("duckdb", "duckdb_run.py", "batch", _ALL, _own, lambda: version("duckdb"), rounds=2),
+    Engine("polars", "polars_run.py", "batch", _ALL, _own, lambda: version("polars"), rounds=2),
     Engine(
         "datafusion", "datafusion_run.py", "batch", _ALL, _apart("datafusion"), _pinned("datafusion", "datafusion"),
-        rounds=3,
+        rounds=2,
     ),
     Engine(
         "flink", "flink_run.py", "none", ("json",), _apart("flink"), _pinned("flink", "apache-flink"),
