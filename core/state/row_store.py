@@ -127,7 +127,7 @@ class RowStore:
 
     def _changed(self, kept: int = 0) -> None:
         """All chunks but the first `kept` are others than before."""
-        # looking at all chunks again was a third of join_stream's time with 80 chunks a shard
+        # only the new ones are looked at: all of them each time grows with the square of the epochs
         starts = [chunk.first for chunk in self._chunks[kept:]]
         self._starts = np.concatenate([self._starts[:kept], np.array(starts, np.int64)])
         for gatherer in self._gatherers.values():
