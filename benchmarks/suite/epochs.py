@@ -20,7 +20,7 @@ from benchmarks.suite import about
 _APPENDS_PER_S = 100
 _KEYS = 1_000
 _SAMPLE = 16  # every so many-th event is followed to the reader
-_WARM_S = 1.0
+_WARM_S = 2.0
 SCHEMA = pa.schema([("key", pa.int64()), ("number", pa.int64()), ("due_us", pa.int64())])
 
 
@@ -47,7 +47,7 @@ def measure(path: Path, rate: int, interval_ms: int, seconds: float) -> dict[str
     events = wr.read_log(path, "in")
     counts = events.group_by("key").agg(n=wr.count(), last=wr.max("number"))
     sampled = events.filter(pl.col("number") % _SAMPLE == 0).select("due_us")
-    limits = wr.Limits(interval_ms=interval_ms, epoch_ms=max(1_000, interval_ms))
+    limits = wr.Limits(interval_ms=0, epoch_rows=10**9, epoch_ms=10**6)  # all that is there, when we say so
     job = wr.job(counts.write_log(path, "counts"), sampled.write_log(path, "sampled"), name="epochs", limits=limits)
     reader = _Reader(path)
     command = [sys.executable, "-m", "benchmarks.suite.epochs", str(path), str(rate), str(seconds + _WARM_S)]
@@ -55,7 +55,11 @@ def measure(path: Path, rate: int, interval_ms: int, seconds: float) -> dict[str
         expected = int((seconds + _WARM_S) * rate) // max(rate // _APPENDS_PER_S, 1) * max(rate // _APPENDS_PER_S, 1)
         reader.start()
         cpu, begun = time.process_time(), time.monotonic()
-        job.run(until=lambda progress: progress.events >= expected, timeout=seconds + _WARM_S + 30)
+        until, due = begun + seconds + _WARM_S + 30, begun
+        while job.progress.events < expected and time.monotonic() < until:
+            due = max(due + interval_ms / 1e3, time.monotonic())
+            time.sleep(max(due - time.monotonic(), 0))
+            job.step()
         took, cpu = time.monotonic() - begun, time.process_time() - cpu
         reader.finish(expected // _SAMPLE)
         producer.wait(timeout=30)
