@@ -164,16 +164,16 @@ def test_a_damaged_ledger_is_read_again(cluster: Cluster) -> None:
     with net.Proxy(cluster.bootstrap) as proxy:
         through = Cluster(proxy.bootstrap)
         try:
-            from windrow.io.kafka import topics
+            from windrow.io.kafka import stored
 
             for name, (change, reason) in DAMAGES.items():
                 proxy.on_answer(net.FETCH, damaged(change), 1)
-                found = [v for rows in topics.committed(through, topic, 0, 0, 20) for v in rows.values().to_pylist()]
+                found = [v for rows in stored.committed(through, topic, 0, 0, 20) for v in rows.values().to_pylist()]
                 assert [int(value) for value in found] == list(range(20)), name
                 proxy.on_answer(net.FETCH, damaged(change), None)
                 begun_s = time.monotonic()
                 with pytest.raises(wr.StateError, match=rf"{topic}', partition 0: .*offset {BAD}\b.*({reason})"):
-                    list(topics.committed(through, topic, 0, 0, 20))
+                    list(stored.committed(through, topic, 0, 0, 20))
                 assert time.monotonic() - begun_s < 10, name
                 proxy.heal()
         finally:

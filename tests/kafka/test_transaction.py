@@ -16,7 +16,7 @@ import pytest
 
 from windrow.codec.kafka_encode import EncodedBatch, encode
 from windrow.errors import BrokerError, FencedError
-from windrow.io.kafka import catalog, topics
+from windrow.io.kafka import catalog, stored, topics
 from windrow.io.kafka.client import Cluster, NoAnswerError
 from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
 from windrow.progress.faults import At, installed
@@ -67,7 +67,7 @@ def values(cluster: Cluster, topic: str) -> list[str]:
     return sorted(
         value.decode()
         for part, end in ends.items()
-        for rows in topics.committed(cluster, topic, part, 0, end)
+        for rows in stored.committed(cluster, topic, part, 0, end)
         for value in rows.values().to_pylist()
     )
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from windrow.codec.kafka_encode import EncodedBatch, encode
 from windrow.codec.kafka_records import Rows
 from windrow.errors import BrokerError, FencedError, InvariantError, StateError
-from windrow.io.kafka import catalog, changelog, mirror, notes, topics
+from windrow.io.kafka import catalog, changelog, mirror, notes, stored, topics
 from windrow.io.kafka.client import Cluster, release, servers, shared
 from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
 from windrow.io.kafka.writes import RecordWrite
@@ -259,7 +259,7 @@ class KafkaLedger:
         """Learn what the ledger topic says after what is known."""
         end = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._part]
         where = f"topic {self._ledger!r}, partition {self._part}"
-        self._note.take(where, topics.committed(self._cluster, self._ledger, self._part, self._read_to, end))
+        self._note.take(where, stored.committed(self._cluster, self._ledger, self._part, self._read_to, end))
         self._read_to = max(self._read_to, end)
 
     def _group_offsets(self, commit: EpochCommit) -> list[GroupOffsets]:
@@ -367,7 +367,7 @@ class KafkaLedger:
 
     def _changelog_records(self, part: int, start: int, end: int) -> Iterator[Rows]:
         def fetch(first: int, last: int) -> Iterator[Rows]:
-            return topics.committed(self._cluster, self._changelog, part, first, last)
+            return stored.committed(self._cluster, self._changelog, part, first, last)
 
         copy = self._cache.of(part) if self._cache is not None else None
         return fetch(start, end) if copy is None else copy.through(start, end, fetch)

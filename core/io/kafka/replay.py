@@ -21,7 +21,7 @@ from windrow.codec.kafka_encode import EncodedBatch, encode, partitions
 from windrow.datatypes import Schema
 from windrow.errors import BrokerError, InvariantError, RecordError, StateError
 from windrow.io import replay
-from windrow.io.kafka import catalog, letters, topics
+from windrow.io.kafka import catalog, letters, stored, topics
 from windrow.io.kafka.bounds import KafkaInput
 from windrow.io.kafka.client import Cluster, release, shared
 from windrow.io.kafka.fetcher import FetchLimits
@@ -79,7 +79,7 @@ class KafkaReplay:
         first = topics.offsets(self._cluster, self._topic, topics.EARLIEST).get(partition, 0)
         end = topics.offsets(self._cluster, self._topic, topics.LATEST).get(partition, 0)
         wanted = (offset, offset + 1) if first <= offset < end else (0, 0)
-        for rows in topics.committed(self._cluster, self._topic, partition, *wanted):
+        for rows in stored.committed(self._cluster, self._topic, partition, *wanted):
             if len(rows) and int(rows.offsets[0]) == offset:
                 one = rows.slice(0, 1)
                 columns = [one.keys(), one.values(), one.headers()]
@@ -140,7 +140,7 @@ class KafkaReplay:
     def _read_on(self) -> None:
         """Learn what was sent, after what is known."""
         end = topics.offsets(self._cluster, self._memory, topics.LATEST)[0]
-        for rows in topics.committed(self._cluster, self._memory, 0, self._read_to, end):
+        for rows in stored.committed(self._cluster, self._memory, 0, self._read_to, end):
             for offset, value in zip(rows.offsets.tolist(), rows.values().to_pylist(), strict=True):
                 try:
                     self._take(json.loads(value or b""))

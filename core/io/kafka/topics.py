@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
 from kafka.protocol.admin import CreateTopicsRequest, DeleteRecordsRequest, DescribeConfigsRequest
-from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest
+from kafka.protocol.consumer import ListOffsetsRequest
 from kafka.protocol.metadata import MetadataRequest
 
-from windrow.codec import kafka_records
 from windrow.codec.kafka_encode import MAX_BATCH_BYTES, EncodedBatch
-from windrow.errors import BrokerError, StateError, WindrowError
+from windrow.errors import BrokerError, WindrowError
 from windrow.io.kafka import answers
 from windrow.io.kafka.client import Cluster
-from windrow.io.kafka.received import received
 
 #: (topic, partition)
 Place = tuple[str, int]
@@ -125,84 +122,6 @@ def offsets(
                 raise BrokerError(f"no offsets of topic {topic!r} within {timeout_s:g} s: {trouble}")
             time.sleep(_PAUSE_S)
     return found
-
-
-def committed(
-    cluster: Cluster, topic: str, partition: int, start: int, end: int, timeout_s: float = 60.0
-) -> Iterator[kafka_records.Rows]:
-    """The committed records in ``[start, end)``; `end` is an `offsets` of `LATEST`.
-
-    Ends when the position has reached `end`, whatever stands there: the last of it may be markers of transactions.
-    `timeout_s` is for each answer. Raises `StateError` when `start` is no longer there, or the end not yet.
-    """
-    position, broken_at, patience_s = start, -1, time.monotonic() + timeout_s
-    where = f"topic {topic!r}, partition {partition}"
-    while position < end:
-        found, code = _fetched(cluster, topic, partition, position, timeout_s)
-        if found is not None:
-            if found.rows is not None:
-                yield found.rows
-            if found.next_offset > position:
-                position, patience_s = found.next_offset, time.monotonic() + timeout_s
-                continue
-            if found.broken is not None and broken_at == position:
-                raise StateError(f"{where}: the record batch at offset {position} is damaged: {found.broken.reason}")
-            broken_at = position  # once more: it may have been hurt on its way
-        if time.monotonic() >= patience_s:
-            raise BrokerError(f"{where}: nothing came for {timeout_s:g} s, at offset {position} of {end}")
-        if code:
-            time.sleep(_PAUSE_S)
-            cluster.leaders([topic], timeout_s, refresh=True)
-
-
-def _fetched(
-    cluster: Cluster, topic: str, partition: int, position: int, timeout_s: float
-) -> tuple[kafka_records.Batches | None, int]:
-    """What there is from `position` on, and an error code that may go away. Raises for one that does not."""
-    where = f"topic {topic!r}, partition {partition}"
-    node = cluster.leaders([topic], timeout_s).get(topic, {}).get(partition)
-    if node is None:
-        return None, 5
-    answer = cluster.request(node, _fetch(topic, partition, position), timeout_s)
-    part = answer.responses[0].partitions[0] if answer.responses else None
-    code = answer.error_code or (part.error_code if part is not None else -1)
-    if code == _OUT_OF_RANGE:
-        raise StateError(
-            f"{where}: offset {position} is gone; the topic was cut by its retention, or deleted and made again"
-        )
-    if code and code not in answers.RETRIABLE:
-        raise answers.error(code, f"{where} cannot be read", topic)
-    if code or part is None or not part.records:
-        return None, code
-    data = pa.py_buffer(part.records)
-    aborted = [(gone.producer_id, gone.first_offset) for gone in part.aborted_transactions or ()]
-    return received(data, 0, data.size, aborted, position, part.high_watermark, whole=True), 0
-
-
-def _fetch(topic: str, partition: int, position: int) -> FetchRequest:
-    kind = FetchRequest.FetchTopic
-    wanted = kind.FetchPartition(
-        partition=partition,
-        current_leader_epoch=-1,
-        fetch_offset=position,
-        last_fetched_epoch=-1,
-        log_start_offset=-1,
-        partition_max_bytes=_FETCH_BYTES,
-    )
-    return FetchRequest(
-        replica_id=-1,
-        max_wait_ms=200,
-        min_bytes=1,
-        max_bytes=_FETCH_BYTES,
-        isolation_level=_READ_COMMITTED,
-        session_id=0,
-        session_epoch=-1,
-        topics=[kind(topic=topic, partitions=[wanted])],
-        forgotten_topics_data=[],
-        rack_id="",
-        min_version=4,
-        max_version=_NEWEST_BY_NAME,
-    )
 
 
 def ends_of(base: Mapping[Place, int], records: Mapping[Place, Sequence[EncodedBatch]]) -> dict[Place, int]:
