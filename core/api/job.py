@@ -103,7 +103,7 @@ class Job:
                 if remaining <= 0:
                     break
                 ran = engine.step(wait_s=0.0 if until is not None and engine.intake.lag() == 0 else remaining)
-                if not ran:
+                if not ran and not engine.intake.held:
                     ran = engine.settle()
                 done += ran
                 self._report(engine, on_progress, idle=not ran)

@@ -24,6 +24,7 @@ class Intake:
         self._clock = clock
         self._pace = Pace(limits)
         self._redo: EpochInput | None = None
+        self.held = False  # events wait for the next epoch to be due
         self._positions: dict[str, dict[int, int]] = {}
 
     def resume(self, positions: Positions, redo: EpochInput | None, remembered: Mapping[str, Any]) -> None:
@@ -44,7 +45,9 @@ class Intake:
         return {name: dict(offsets) for name, offsets in self._positions.items()}
 
     def plan(self, wait_s: float) -> EpochInput | None:
-        """The next epoch's input; None when nothing came within `wait_s`."""
+        """The next epoch's input; None when nothing came within `wait_s`, or when it is not yet time for the little
+        that did (`held` says so). With ``wait_s=0`` it is always time."""
+        self.held = False
         if self._redo is not None:
             redo, self._redo = self._redo, None
             return redo
@@ -58,7 +61,9 @@ class Intake:
                 self.check_stopped()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                return EpochInput(ranges, False, self._clock.now_us()) if decision == "run" else None
+                self.held = decision == "run" and wait_s > 0
+                now_us = self._clock.now_us()
+                return EpochInput(ranges, False, now_us) if decision == "run" and not self.held else None
             if decision == "wait":
                 self.wait(remaining)
             else:

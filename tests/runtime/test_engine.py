@@ -112,6 +112,28 @@ def test_until_a_function_says_so(path: Path) -> None:
     assert seen == sorted(seen)
 
 
+def test_small_epochs_are_as_far_apart_as_the_limits_say(path: Path) -> None:
+    """Law: while events trickle in, epochs begin no sooner than `interval_ms` after one another, and none is lost."""
+    stop = threading.Event()
+
+    def trickle() -> None:
+        with wr.Log(path) as log:
+            while not stop.wait(0.02):
+                fill(log, 1)
+
+    writer = threading.Thread(target=trickle)
+    writer.start()
+    try:
+        limits = wr.Limits(interval_ms=500)
+        with wr.job(wr.read_log(path, "in").write_log(path, "out"), name="copy", limits=limits) as job:
+            progress = job.run(timeout=1.4)
+    finally:
+        stop.set()
+        writer.join()
+    assert 2 <= progress.epoch <= 4
+    assert len(ids(path)) == progress.events > 100
+
+
 def test_an_unknown_until_is_refused(path: Path) -> None:
     with copy_job(path) as job, pytest.raises(wr.PlanError, match="until must be"):
         job.run(until="tomorrow")  # type: ignore[arg-type]
