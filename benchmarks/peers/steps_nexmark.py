@@ -44,7 +44,7 @@ def make_environments(run: Run) -> None:
       seconds=(55, 480), limit=(240, 1_200))  # fmt: skip
 def batch(run: Run) -> Iterator[Line]:
     """The quick suite has DuckDB alone to compare with, on JSON."""
-    yield from _all(run, "windrow", "duckdb", *(("polars", "datafusion") if run.size == "full" else ()))
+    yield from _all(run, "windrow", "duckdb", *(("polars", "datafusion") if run.size == "full" or run.options else ()))
 
 
 @step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 200),
