@@ -14,7 +14,7 @@ import pyarrow as pa
 from benchmarks.harness import Measured, benchmark
 from benchmarks.kafka_place import broker_versions, fresh, milliseconds, place
 from windrow.codec.kafka_encode import EncodedBatch, encode
-from windrow.io.kafka import topics
+from windrow.io.kafka import stored, topics
 from windrow.io.kafka.client import Cluster, release, shared
 from windrow.io.kafka.ledger import KafkaLedger
 from windrow.io.kafka.writes import record_write
@@ -127,7 +127,7 @@ def _read_back(cluster: Cluster, ours: _Epochs, commits: int) -> str:
     ends = topics.offsets(cluster, ours.output, topics.LATEST)
     for part, end in sorted(ends.items()):
         values: list[bytes] = []
-        for rows in topics.committed(cluster, ours.output, part, 0, end):
+        for rows in stored.committed(cluster, ours.output, part, 0, end):
             values += rows.values().to_pylist()
         assert values == ours.values.to_pylist() * commits, f"partition {part} does not hold what was committed"
         crc = zlib.crc32(json.dumps([len(values), zlib.crc32(b"".join(values))]).encode(), crc)

@@ -28,7 +28,7 @@ from tests.kafka import (
 )
 from windrow.codec import kafka_records
 from windrow.errors import StateError, WindrowError
-from windrow.io.kafka import fetch_wire, fetcher, ledger, received, sink, source, topics, transaction
+from windrow.io.kafka import fetch_wire, fetcher, ledger, received, sink, source, stored, transaction
 from windrow.io.kafka.client import Cluster
 from windrow.io.kafka.producer import Producer
 
@@ -106,6 +106,15 @@ def scripted(test: Callable[..., None]) -> Check:
             test(cluster, Path(folder))
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def as_loud_as_before() -> Iterator[None]:
+    """Whatever a check does to the logger, tests that come later hear it."""
+    logger = logging.getLogger("windrow")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 class _Quiet:
@@ -345,13 +354,13 @@ def _unheld(buffer: Any, position: int, size: int, aborted: Any, wanted: int, hi
 
 @mutation("what a batch says of its offsets is believed", direct(_DAMAGED, "base offset behind", _Quiet()))
 def offsets_believed(patch: Patch) -> None:
-    for module in (fetcher, topics, received):
+    for module in (fetcher, stored, received):
         patch.setattr(module, "received", _unheld)
 
 
 @mutation("what a batch says of its end is believed", direct(_HEALED, "base offset ahead"))
 def ends_believed(patch: Patch) -> None:
-    for module in (fetcher, topics, received):
+    for module in (fetcher, stored, received):
         patch.setattr(module, "received", _unheld)
 
 
