@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -37,6 +38,16 @@ def need_broker() -> None:
         pytest.fail(f"REQUIRE_BROKER is set, but {lacking}", pytrace=False)
     if lacking:
         pytest.skip(lacking)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Clients that a test let die in the middle of their work look for their broker for ever after, and log it.
+
+    Formatting a traceback parses source in their thread; CPython 3.11 cannot do that in two threads at once
+    ("AST constructor recursion depth mismatch"), and Hypothesis and pytest parse source as well.
+    """
+    heard = item.nodeid.startswith(("tests/kafka/", "tests/io/"))
+    logging.getLogger("kafka").setLevel(logging.NOTSET if heard else logging.CRITICAL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
