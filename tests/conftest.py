@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import gc
 import os
+import sys
 from collections.abc import Iterator
 
 # Tests run in as many processes as there are cores. Set before polars is imported: it sizes its pool then.
@@ -40,14 +42,32 @@ def need_broker() -> None:
         pytest.skip(lacking)
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Clients that a test let die in the middle of their work look for their broker for ever after, and log it.
+_kafka_tests_ran = False
 
-    Formatting a traceback parses source in their thread; CPython 3.11 cannot do that in two threads at once
-    ("AST constructor recursion depth mismatch"), and Hypothesis and pytest parse source as well.
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Clients that a test let die in the middle of their work look for their broker for ever after: they end here.
+
+    Their threads draw random numbers and format tracebacks, which Hypothesis takes for a strategy that does, and which
+    CPython 3.11 cannot do while another thread parses source ("AST constructor recursion depth mismatch").
     """
-    heard = item.nodeid.startswith(("tests/kafka/", "tests/io/"))
-    logging.getLogger("kafka").setLevel(logging.NOTSET if heard else logging.CRITICAL)
+    global _kafka_tests_ran
+    if item.nodeid.startswith(("tests/kafka/", "tests/io/", "tests/benchmarks/", "tests/cli/")):
+        _kafka_tests_ran = True
+    elif _kafka_tests_ran:
+        _kafka_tests_ran = False
+        _close_clients()
+
+
+def _close_clients() -> None:
+    if "windrow.io.kafka.fetcher" not in sys.modules:
+        return
+    from windrow.io.kafka.client import Cluster
+    from windrow.io.kafka.fetcher import Fetcher
+
+    for left in [one for one in gc.get_objects() if type(one) in (Cluster, Fetcher)]:
+        with contextlib.suppress(Exception):
+            left.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
