@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from windrow.api import sharing
 from windrow.clock import Clock
 from windrow.config import DEFAULT_SHARDS, Limits
 from windrow.errors import PlanError
@@ -22,6 +23,7 @@ from windrow.plan.lower import lower
 from windrow.progress.ledger import Caching, Ledger
 from windrow.runtime.engine import Engine
 from windrow.runtime.metrics import Count, EpochReport, Progress
+from windrow.runtime.runner import Runner
 
 if TYPE_CHECKING:
     from windrow.io.base import Sink
@@ -45,6 +47,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     clock: Clock | None = None
     state_cache: Path | None = None
+    group: bool = False
+    instance: str | None = None
 
 
 class Job:
@@ -54,8 +58,12 @@ class Job:
         self._sinks = sinks
         self._settings = settings or Settings()
         self.plan = lower(sinks)  # raises PlanError now rather than when it runs
+        if self._settings.group:
+            sharing.check(self.plan, self._settings.ledger)
+        elif self._settings.instance is not None:
+            raise PlanError("instance= names one of several processes: wr.job(..., group=True, instance=...)")
         self.progress = Progress()
-        self._engine: Engine | None = None
+        self._runner: Runner | None = None
         self._ended = False
         self._stop = threading.Event()
         self._begun = 0.0
@@ -95,40 +103,44 @@ class Job:
         if self._ended:
             return self.progress
         self._stop.clear()
-        with self._signals(), self._closing_on_error() as engine:
+        with self._signals(), self._closing_on_error() as runner:
             deadline = None if timeout is None else time.monotonic() + timeout
             done = 0
-            while not self._stop.is_set() and not engine.finished and (epochs is None or done < epochs):
+            while not self._stop.is_set() and not runner.finished and (epochs is None or done < epochs):
                 remaining = _POLL_S if deadline is None else min(_POLL_S, deadline - time.monotonic())
                 if remaining <= 0:
                     break
-                ran = engine.step(wait_s=0.0 if until is not None and engine.intake.lag() == 0 else remaining)
-                if not ran and not engine.intake.held:
-                    ran = engine.settle()
+                ran = runner.step(wait_s=0.0 if until is not None and runner.lag() == 0 else remaining)
+                if not ran and not runner.held:
+                    ran = runner.settle()
                 done += ran
-                self._report(engine, on_progress, idle=not ran)
+                self._report(runner, on_progress, idle=not ran)
                 if callable(until) and until(self.progress):
                     break
-                if isinstance(until, str) and not ran and engine.intake.lag() == 0:
+                if isinstance(until, str) and not ran and runner.lag() == 0:
                     break
-            engine.drain()
-            self._report(engine, on_progress, idle=False)
+            finished = runner.finished
+            runner.drain()
+            self._report(runner, on_progress, idle=False)
             if isinstance(until, str):
-                engine.intake.check_stopped()
-        if engine.finished:  # nothing will ever come any more: connections and files need not wait for close()
+                runner.check_stopped()
+        if finished:  # nothing will ever come any more: connections and files need not wait for close()
             self._ended = True
+        if finished or self._settings.group:  # others have the partitions that this instance does not work on
             self.close()
         return self.progress
 
     def step(self) -> EpochReport | None:
         """Run and commit one epoch of what is there; None when nothing is there, or the job has ended."""
+        if self._settings.group:
+            raise PlanError("step: a job in a group has epochs of every partition; run(epochs=...) stops after some")
         if self._ended:
             return None
-        with self._closing_on_error() as engine:
-            if not (engine.step() or engine.settle()):
+        with self._closing_on_error() as runner:
+            if not (runner.step() or runner.settle()):
                 return None
-            engine.drain()
-            reports = engine.take_reports()
+            runner.drain()
+            reports = runner.take_reports()
             self._take(reports)
             return reports[-1]
 
@@ -144,14 +156,14 @@ class Job:
     def wait(self, seconds: float) -> None:
         """Return when there may be something to do, or after `seconds`."""
         if not self._ended:
-            self._open().intake.wait(seconds)
+            self._open().wait(seconds)
 
     def close(self) -> None:
         """Close connectors and ledger; what is committed stays, and the next run goes on from there."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            self._stages, self._sources = engine.metrics.counts, engine.source_metrics()
-            engine.close()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self._stages, self._sources = runner.counts(), runner.source_metrics()
+            runner.close()
 
     def __enter__(self) -> Job:
         return self
@@ -167,7 +179,8 @@ class Job:
         """The plan, where progress is kept, and what is guaranteed."""
         path = self._ledger_path()
         where = _described(path)
-        head = f"job {self.name}: {self._settings.shards} shards, {self._settings.workers} workers\nledger: {where}\n"
+        divided = "in a group, every partition apart" if self._settings.group else f"{self._settings.shards} shards"
+        head = f"job {self.name}: {divided}, {self._settings.workers} workers\nledger: {where}\n"
         letters = sorted(self._dead_letter_topics())
         if letters:
             head += f"dead letters: {', '.join(letters)}, committed with the ledger\n"
@@ -180,8 +193,8 @@ class Job:
     def metrics(self) -> dict[str, Any]:
         """Counters since the job was opened: totals; of every source what became of its records; and batches, rows,
         bytes and nanoseconds of every stage."""
-        stages = self._stages if self._engine is None else self._engine.metrics.counts
-        sources = self._sources if self._engine is None else self._engine.source_metrics()
+        stages = self._stages if self._runner is None else self._runner.counts()
+        sources = self._sources if self._runner is None else self._runner.source_metrics()
         return {
             "job": self.name,
             "progress": self.progress.as_dict(),
@@ -199,30 +212,36 @@ class Job:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _open(self) -> Engine:
-        if self._engine is None:
-            settings = self._settings
-            engine = Engine(
-                self.plan,
-                self._make_ledger(),
-                job=self.name,
-                shards=settings.shards,
-                workers=settings.workers,
-                limits=settings.limits,
-                clock=settings.clock,
-                dead_letters=self._dead_letter_sinks(),
-            )
-            try:
-                engine.open()
-            except BaseException:
-                engine.close()
-                raise
-            self._engine = engine
+    def _open(self) -> Runner:
+        if self._runner is None:
+            self._runner = self._make_instance() if self._settings.group else self._make_engine()
             self._begun = time.monotonic()
-        return self._engine
+        return self._runner
+
+    def _make_instance(self) -> Runner:
+        return sharing.instance(self.plan, self.name, self._settings, self._dead_letter_sinks)
+
+    def _make_engine(self) -> Runner:
+        settings = self._settings
+        engine = Engine(
+            self.plan,
+            self._make_ledger(),
+            job=self.name,
+            shards=settings.shards,
+            workers=settings.workers,
+            limits=settings.limits,
+            clock=settings.clock,
+            dead_letters=self._dead_letter_sinks(),
+        )
+        try:
+            engine.open()
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     @contextmanager
-    def _closing_on_error(self) -> Iterator[Engine]:
+    def _closing_on_error(self) -> Iterator[Runner]:
         """After any error the state in memory is worth nothing: close, so that the next call starts from the ledger."""
         try:
             yield self._open()
@@ -283,10 +302,10 @@ class Job:
             made.pop_all()
         return sinks
 
-    def _report(self, engine: Engine, on_progress: Callable[[Progress], None] | None, *, idle: bool) -> None:
-        reports = engine.take_reports()
+    def _report(self, runner: Runner, on_progress: Callable[[Progress], None] | None, *, idle: bool) -> None:
+        reports = runner.take_reports()
         self._take(reports)
-        self.progress.stopped = engine.intake.stopped()
+        self.progress.stopped, self.progress.restoring = runner.stopped(), runner.restoring()
         if on_progress is not None and (reports or idle):
             self.progress.seconds = time.monotonic() - self._begun
             on_progress(self.progress)
@@ -334,6 +353,8 @@ def job(
     limits: Limits | None = None,
     clock: Clock | None = None,
     state_cache: str | Path | None = None,
+    group: bool = False,
+    instance: str | None = None,
 ) -> Job:
     """Several sinks as one job: sources that they share are read once, and every epoch commits all of them together.
 
@@ -342,6 +363,11 @@ def job(
     job has committed; `limits` bounds of an epoch; `clock` for tests. `state_cache`: a local folder in which a job
     whose ledger is in Kafka keeps a copy of its state, so that a restart on the same disk need not fetch it; it may be
     lost or damaged at any time, and only costs that fetch.
+
+    `group`: several processes run this job at the same time, under the same `name`, and share the partitions of its
+    Kafka topics; each partition has state and epochs of its own, which go where it goes (docs/groups.md). `workers`
+    are then how many partitions are worked on at once, and state is not divided further. `instance`: a name of this
+    process that it keeps over restarts; when it comes back before the session has timed out, nothing else has moved.
     """
     if not jobs:
         raise PlanError("job: at least one sink is needed, for example stream.write_log(...)")
@@ -352,5 +378,7 @@ def job(
         raise PlanError(f"job: ledger must be an embedded log or its path, got {ledger!r}")
     path = None if path is None else str(path)
     cache = None if state_cache is None else Path(state_cache)
-    settings = Settings(name, path, workers, shards, limits or Limits(), clock, cache)
+    if group and name is None:
+        raise PlanError("job: a group needs a name that all its instances give: wr.job(..., name=..., group=True)")
+    settings = Settings(name, path, workers, shards, limits or Limits(), clock, cache, group, instance)
     return Job(tuple(sink for one in jobs for sink in one._sinks), settings)

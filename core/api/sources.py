@@ -19,6 +19,7 @@ from windrow.datatypes import Schema
 from windrow.errors import PlanError
 from windrow.io.base import OnError, Sink, Source
 from windrow.plan import nodes
+from windrow.progress.group import Group
 from windrow.progress.ledger import Ledger
 from windrow.units import time_us
 
@@ -103,6 +104,7 @@ def read_kafka(
     dead_letter: str | None = None,
     create_dead_letter: bool = False,
     on_offset_gone: Literal["fail", "earliest", "latest"] = "fail",
+    partitioned_by: str | Sequence[str] | None = None,
     kafka: Mapping[str, Any] | None = None,
     name: str | None = None,
 ) -> Stream:
@@ -126,6 +128,10 @@ def read_kafka(
     fetched once more; then its partition stops, which fails the job with ``on_error="fail"``; else the others go on
     (`Progress.stopped`).
 
+    `partitioned_by`: the columns by which the producers choose the partition: rows that are equal in them are in one
+    partition, of several topics in those of the same number. It is believed, and lets a job with state run in a group
+    (`wr.job(..., group=True)`).
+
     `kafka`: options of the connection (``security_protocol``, ``ssl_context``, ``sasl_...``) and of fetching
     (``fetch_max_wait_ms``, ``max_partition_fetch_bytes``, ``buffer_bytes``, ...) by Kafka's names.
     """
@@ -138,26 +144,31 @@ def read_kafka(
     begin, until = _kafka_place(start), _kafka_place(end)
     kafka_options(kafka)  # a wrong one is said now
 
-    def make() -> Source:
+    def make(part: int | None = None, count: int = 1, fresh: bool = False) -> Source:
         from windrow.io.kafka.bounds import KafkaInput
         from windrow.io.kafka.source import KafkaSource
 
         chosen = kafka_options(kafka)
         return KafkaSource(
             bootstrap,
-            KafkaInput(wanted, begin, until, group, on_offset_gone),
+            KafkaInput(wanted, "earliest" if fresh else begin, until, group, on_offset_gone, part),
             schema=columns,
             decoder=factory,
             record_columns=record,
             on_error=policy,
-            limits=chosen.limits,
+            limits=chosen.limits.shared_by(count),
             settings=chosen.settings,
         )
 
     label = name or (wanted.pattern if isinstance(wanted, re.Pattern) else "+".join(wanted))
     described = f"kafka topic {label!r} as {chosen}"
+    whole = _kafka_schema(columns, record)
+    by = _partitioned_by(partitioned_by, whole)
+    sharing = None
+    if not isinstance(wanted, re.Pattern):
+        sharing = nodes.Sharing(wanted, by, make, lambda *asked: _kafka_group(bootstrap, kafka, *asked))
     return _stream(
-        _kafka_schema(columns, record),
+        whole,
         label,
         described,
         make,
@@ -167,6 +178,7 @@ def read_kafka(
         log_path=f"{CLUSTER}{bootstrap}",
         make_ledger=lambda: kafka_ledger(bootstrap, kafka),
         make_dead_letters=lambda topic, create: kafka_dead_letters(bootstrap, topic, kafka, create),
+        sharing=sharing,
     )
 
 
@@ -186,6 +198,15 @@ def kafka_ledger(bootstrap: str, options: Mapping[str, Any] | None) -> Ledger:
     from windrow.io.kafka.ledger import KafkaLedger
 
     return KafkaLedger(bootstrap, chosen.settings, transaction_timeout_ms=chosen.waits.transaction_timeout_ms)
+
+
+def _kafka_group(
+    bootstrap: str, kafka: Mapping[str, Any] | None, job: str, topics: Sequence[str], instance: str | None, keyed: bool
+) -> Group:
+    """This process as one of a job's instances."""
+    from windrow.io.kafka.group import KafkaGroup
+
+    return KafkaGroup(bootstrap, kafka_options(kafka), job, topics, instance=instance, keyed=keyed)
 
 
 def kafka_dead_letters(bootstrap: str, topic: str, options: Mapping[str, Any] | None, create: bool) -> Sink:
@@ -360,6 +381,14 @@ def _kafka_columns(
         return CsvDecoder(columns, names)
 
     return columns, {"json": _decoder_factory(columns), "arrow": arrow, "csv": csv}[format], record
+
+
+def _partitioned_by(columns: str | Sequence[str] | None, schema: Schema) -> tuple[str, ...]:
+    by = () if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
+    for name in by:
+        if name not in schema.names:
+            raise PlanError(f"read_kafka: partitioned_by names {name!r}; there are {', '.join(schema.names)}")
+    return by
 
 
 def _kafka_schema(columns: Schema, record: Mapping[str, str]) -> Schema:

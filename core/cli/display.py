@@ -146,7 +146,7 @@ def line(progress: Progress) -> str:
         f"commit {progress.commit_ms:.1f} ms",
         f"{figures.duration(progress.seconds)}",
     ]
-    return ", ".join(parts + _troubles(progress))
+    return ", ".join(parts + _troubles(progress) + progress.stopped + progress.restoring)
 
 
 def panel(title: str, progress: Progress | None, elapsed_s: float) -> RenderableType:
@@ -174,6 +174,7 @@ def panel(title: str, progress: Progress | None, elapsed_s: float) -> Renderable
 
 
 def _fill(grid: Any, progress: Progress) -> None:
+    from rich.markup import escape
     from rich.progress_bar import ProgressBar
 
     there = progress.events + progress.lag
@@ -186,6 +187,9 @@ def _fill(grid: Any, progress: Progress) -> None:
     troubles = _troubles(progress)
     if troubles:
         grid.add_row("[yellow]left out", "", f"[yellow]{', '.join(troubles)}")
+    for what, sentences in (("[red]stopped", progress.stopped), ("restoring", progress.restoring)):
+        for sentence in sentences:
+            grid.add_row(what, "", escape(sentence))
 
 
 def _troubles(progress: Progress) -> list[str]:

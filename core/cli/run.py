@@ -29,6 +29,9 @@ def run(
         str | None, typer.Option(metavar="DURATION", help="Stop after a time such as 30s or 5m.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: as the job says.")] = None,
+    instance: Annotated[
+        str | None, typer.Option(help="A name that this process of a group keeps over restarts.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an epoch on standard output.")] = False,
 ) -> None:
@@ -39,6 +42,8 @@ def run(
     found = find(job)
     if workers is not None:
         found = found.configured(workers=workers)
+    if instance is not None:
+        found = found.configured(instance=instance)
     mode: Mode = "json" if as_json else "quiet" if quiet else "live"
     with found, choose(mode, found.name) as display:
         progress = found.run(

@@ -82,6 +82,22 @@ class Stateful(Node):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How several instances of a job can share a source, each partition by itself.
+
+    `by`: rows that are equal in these columns are in partitions of the same number; empty when that is not known.
+    `make_part(partition, count, fresh)` builds the connector for the partitions of that number of all topics, of
+    `count` that there are; `fresh`: they came after the job began. `make_group(job, topics, instance, keyed)` joins the
+    group of the instances; `keyed`: equal rows have to be in partitions of the same number.
+    """
+
+    topics: tuple[str, ...]
+    by: tuple[str, ...]
+    make_part: Any
+    make_group: Any
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceNode(Node):
     """Where events come in. `make()` builds the connector when a job starts."""
@@ -95,6 +111,7 @@ class SourceNode(Node):
     unbounded: bool = True
     dead_letter: str | None = None  # topic for records that cannot be decoded
     create_dead_letter: bool = False  # whether that topic may be made when it is not there
+    sharing: Sharing | None = None  # None: it can only be read as a whole
     identity: tuple[Any, ...] | None = None  # equal for sources that give the same rows, which are then read once
 
 

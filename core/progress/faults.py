@@ -67,6 +67,11 @@ POINTS: dict[str, str] = {
     "kafka.doubt": "an attempt ended, how far it came is not known",
     "kafka.ledger.fenced": "the owner before is fenced, nothing is read",
     "kafka.recovered": "the producer id is initialised again, the outcome is not looked up",
+    # several instances of a job as a group
+    "group.join": "this process asks to be let in, or tells the group that it has given something back",
+    "group.dealt": "partitions are dealt to this process, none of them is opened",
+    "group.opened": "a partition's state is restored here, nothing of it is read",
+    "group.closed": "a partition is committed and closed, the group is not told",
 }
 
 Handler = Callable[[str], None]

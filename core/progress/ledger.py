@@ -96,6 +96,15 @@ class Caching(Protocol):
         """Keep it there; said before `open`. The copy is never believed without a check, and may be gone any time."""
 
 
+@runtime_checkable
+class Restoring(Protocol):
+    """A ledger that says how far it is with reading state back."""
+
+    @property
+    def restored(self) -> tuple[int, int]:
+        """(how much of it, of how much), in a unit of its own; (0, 0) before it begins. From any thread."""
+
+
 class Ledger(Protocol):
     """Called from one thread at a time."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ from windrow.progress.ledger import Ledger
 from windrow.runtime import steps
 from windrow.runtime.lookup import LookupStep
 from windrow.runtime.watermarks import Timeline
+
+#: What a source node becomes when a job runs: all of it, or a part.
+MakeSource = Callable[[nodes.SourceNode], Source]
 
 
 @dataclass(slots=True)
@@ -74,14 +78,21 @@ class Pipeline:
             stack.callback(end.sink.close)
 
 
-def build(plan: Physical, shards: int, ledger: Ledger) -> Pipeline:
+def whole(node: nodes.SourceNode) -> Source:
+    """All of what a source node reads."""
+    source: Source = node.make()
+    return source
+
+
+def build(plan: Physical, shards: int, ledger: Ledger, make_source: MakeSource = whole) -> Pipeline:
     """Make everything that `plan` names. Connectors are opened; nothing is read yet."""
-    return _Builder(plan, shards, ledger).build()
+    return _Builder(plan, shards, ledger, make_source).build()
 
 
 class _Builder:
-    def __init__(self, plan: Physical, shards: int, ledger: Ledger) -> None:
+    def __init__(self, plan: Physical, shards: int, ledger: Ledger, make_source: MakeSource) -> None:
         self._ledger = ledger
+        self._make_source = make_source
         self._plan = plan
         self._shards = shards
         self._pipeline = Pipeline()
@@ -159,7 +170,7 @@ class _Builder:
         return list(names)
 
     def _add_source(self, node: nodes.SourceNode) -> steps.Step:
-        source: Source = node.make()
+        source = self._make_source(node)
         source.name = node.name
         entry = steps.PassStep(f"read {node.name}")
         columns = self._plan.needed[id(node)]

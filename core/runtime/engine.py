@@ -11,11 +11,12 @@ A failure anywhere throws the engine away; a new one starts from the last commit
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -26,17 +27,17 @@ import pyarrow as pa
 from windrow.batch import ORIGIN, origin_of
 from windrow.clock import Clock, SystemClock
 from windrow.config import Limits
-from windrow.errors import InvariantError
+from windrow.errors import FencedError, InvariantError
 from windrow.io.base import DEAD_LETTER, EarlySink, Fetched, Measured, Sink, TimedSink, TopicWrite
 from windrow.operators.base import Clocked, TakesPieces
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, Recovery, StateWrite
-from windrow.runtime.build import OperatorHead, Pipeline, SourceHead, build
+from windrow.runtime.build import MakeSource, OperatorHead, Pipeline, SourceHead, build, whole
 from windrow.runtime.intake import Intake
 from windrow.runtime.memory import keep_freed_memory
-from windrow.runtime.metrics import EpochReport, SourceCount, Tally
+from windrow.runtime.metrics import Count, EpochReport, SourceCount, Tally
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task, joined
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
@@ -69,8 +70,11 @@ class Engine:
         limits: Limits | None = None,
         clock: Clock | None = None,
         dead_letters: Mapping[str, Sink] | None = None,
+        make_source: MakeSource = whole,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
-        """`dead_letters`: topic -> the sink for what sources reject whose dead letters go there."""
+        """`dead_letters`: topic -> the sink for what sources reject whose dead letters go there. `turn` is held while
+        an epoch is computed, so that engines can share the cores and the memory of a process."""
         self.job = job
         self.plan = plan
         self.metrics = Tally()
@@ -78,6 +82,9 @@ class Engine:
         self.finished = False
         self._ledger = ledger
         self._shards = shards
+        self._make_source = make_source
+        self._turn = turn or nullcontext()
+        self._unwanted = threading.Event()
         self._workers = workers
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
@@ -98,7 +105,7 @@ class Engine:
         keep_freed_memory()
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
-        self._pipeline = build(self.plan, self._shards, self._ledger)
+        self._pipeline = build(self.plan, self._shards, self._ledger, self._make_source)
         self.intake = Intake(self.pipeline.sources, self._limits, self._clock)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
@@ -145,6 +152,8 @@ class Engine:
                 self.pipeline.timelines[name].restore(saved, heard_us)
         saved_state: dict[tuple[str, int], list[StateWrite]] = {}
         for write in recovery.state:
+            if self._unwanted.is_set():
+                raise FencedError(f"job {self.job!r}: the partition was taken away while it was restored")
             saved_state.setdefault((write.operator, write.shard), []).append(write)
         jobs = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
 
@@ -169,6 +178,41 @@ class Engine:
         if self._pipeline is None:
             raise InvariantError("the engine was used before open()")
         return self._pipeline
+
+    # -- how it stands -------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        """Whether events wait for the next epoch to be due."""
+        return self.intake.held
+
+    def lag(self) -> int:
+        """Offsets that are there and not read yet."""
+        return self.intake.lag()
+
+    def stopped(self) -> list[str]:
+        """A sentence for each partition that cannot go on."""
+        return self.intake.stopped()
+
+    def restoring(self) -> list[str]:
+        """Nothing: an engine is used when it is open."""
+        return []
+
+    def check_stopped(self) -> None:
+        """Raise `RecordError` that names the partitions that cannot go on, if there are any."""
+        self.intake.check_stopped()
+
+    def wait(self, seconds: float) -> None:
+        """Return when there may be something to do, or after `seconds`."""
+        self.intake.wait(seconds)
+
+    def counts(self) -> dict[str, Count]:
+        """What went through every stage."""
+        return dict(self.metrics.counts)
+
+    def cancel(self) -> None:
+        """Let `open`, in another thread, end with a `FencedError` instead of restoring on."""
+        self._unwanted.set()
 
     # -- one epoch -----------------------------------------------------------------------------------------------
 
@@ -205,12 +249,13 @@ class Engine:
             self.drain()  # the ledger is used by one thread at a time
             self._ledger.write_ahead(self.epoch, replace(planned, remembered=self.intake.remembered()))
             reach("epoch.written_ahead")
-        tasks, rejected, rows, size = self._read(planned)
-        reach("epoch.read")
-        sink_rows, tasks = self._apply(tasks, planned)
-        reach("epoch.applied")
-        state = self._take_state()
-        reach("epoch.state_taken")
+        with self._turn:
+            tasks, rejected, rows, size = self._read(planned)
+            reach("epoch.read")
+            sink_rows, tasks = self._apply(tasks, planned)
+            reach("epoch.applied")
+            state = self._take_state()
+            reach("epoch.state_taken")
         late = 0
         for task in tasks:
             self.metrics.merge(task.tally)

@@ -119,6 +119,7 @@ class Progress:
     seconds: float = 0.0
     finished: bool = False
     stopped: list[str] = field(default_factory=list)  # partitions that cannot go on: where each stands, and why
+    restoring: list[str] = field(default_factory=list)  # in a group, partitions that come: how far, and how long yet
     _marks: list[tuple[float, int, int]] = field(default_factory=list)
 
     def take(self, report: EpochReport, now: float) -> None:

@@ -26,8 +26,8 @@ from windrow.progress import faults
 
 #: Points that are passed while a job starts: crashed at several times in a row.
 RECOVERY = ("engine.opened", "engine.restored", "ledger.open", "ledger.restore", "sink.publish.before", "log.sweep")
-#: Kafka's points are died at against a real broker, in tests/kafka.
-POINTS = tuple(point for point in faults.POINTS if not point.startswith("kafka."))
+#: Those of Kafka and its groups are died at against a real broker, in tests/kafka.
+POINTS = tuple(point for point in faults.POINTS if not point.startswith(("kafka.", "group.")))
 #: Points that the job never passes; `producer` does.
 ELSEWHERE = ("log.retention",)
 #: Ways to die: at a point, of an error there (in the same process it goes on), by a signal, replaced while stopped.

@@ -26,6 +26,8 @@ from tests.kafka import (
     test_read_conformance,
     test_transaction,
 )
+from tests.kafka.groups import test_limits
+from tests.kafka.groups.job import Work
 from windrow.codec import kafka_records
 from windrow.errors import StateError, WindrowError
 from windrow.io.kafka import fetch_wire, fetcher, ledger, received, sink, source, stored, transaction
@@ -104,6 +106,16 @@ def scripted(test: Callable[..., None]) -> Check:
     def check(_: str) -> None:
         with kafka_double.Cluster() as cluster, tempfile.TemporaryDirectory() as folder:
             test(cluster, Path(folder))
+
+    return check
+
+
+def grouped(test: Callable[..., None]) -> Check:
+    def check(broker: str) -> None:
+        work = Work(broker)
+        work.fill(1_000)
+        with pytest.MonkeyPatch.context() as patch:
+            test(work, patch)
 
     return check
 
@@ -374,6 +386,17 @@ def gone_in_silence(patch: Patch) -> None:
         return source.list_offsets(self._cluster, [feed.topic], {place: source.EARLIEST}, 10.0)[place]
 
     patch.setattr(source.KafkaSource, "_gone", first)
+
+
+# -- groups
+
+
+@mutation(
+    "positions are committed in nobody's name",
+    grouped(test_limits.test_positions_are_committed_by_members_for_what_they_hold),
+)
+def unfenced_positions(patch: Patch) -> None:
+    patch.setattr(ledger, "standing_of", lambda group, standing, member: group)
 
 
 #: What a test of ours, or the product in it, ends with when the safeguard is missing.

@@ -24,10 +24,11 @@ RIGHT = re.compile(r"([\w, ]+) on (topic|group|transactional id) `([\w-]+)`")
 BID = wr.schema(auction="int64")
 
 
-def test_the_page_runs_and_prints_what_it_says(broker: str) -> None:
+@pytest.mark.parametrize("page", [PAGE, ROOT / "docs" / "groups.md"], ids=lambda page: page.stem)
+def test_the_page_runs_and_prints_what_it_says(broker: str, page: Path) -> None:
     """golden: every block, against a real broker."""
     names: dict[str, Any] = {}
-    found = blocks(PAGE)
+    found = blocks(page)
     code = [text.replace("localhost:9092", broker) for language, text in found if language == "python"]
     printed = [run(text, names) for text in code]
     assert printed == [text for language, text in found if language == "text"]
@@ -62,7 +63,7 @@ def listed() -> dict[str, set[Right]]:
     return found
 
 
-READ, COMMITTED, JOB, FIRST, DEAD, DEAD_FIRST, ELSEWHERE, LOOK, REPLAY = range(9)
+READ, COMMITTED, JOB, GROUP, FIRST, DEAD, DEAD_FIRST, ELSEWHERE, LOOK, REPLAY = range(10)
 
 
 @pytest.fixture(scope="module")
@@ -151,20 +152,20 @@ def test_the_rights_on_the_page_are_enough_and_none_is_too_many(secure: SecureBr
     def read_committed() -> None:
         bids(end="latest", start="committed", group="payments").collect()
 
-    def job(bootstrap: str = secure.sasl, create: bool = False, **more: Any) -> None:
+    def job(bootstrap: str = secure.sasl, create: bool = False, group: bool = False, **more: Any) -> None:
         kafka = options if bootstrap == secure.sasl else None
-        counts = bids(bootstrap, **more).group_by("auction").agg(n=wr.count())
+        counts = bids(bootstrap, partitioned_by="auction", **more).group_by("auction").agg(n=wr.count())
         sink = counts.write_kafka(bootstrap, "hot-auctions", create=create, kafka=kafka, partitions=1)
-        with wr.job(sink, name="hot", shards=1) as made:
-            made.run(until="caught up")
+        with wr.job(sink, name="hot", shards=1, group=group) as made:
+            made.run(until="caught up", timeout=20)
 
     def first(**more: Any) -> None:
         rights.without_topics(["hot-ledger", "hot-changelog", "hot-auctions"])
         job(create=True, **more)
 
-    def again() -> None:
+    def again(group: bool = False) -> None:
         produce(secure.admin, "bids", [(b'{"auction": 1}', []), (b"bad", [])])
-        job()
+        job(group=group)
 
     def elsewhere() -> None:
         produce(secure.admin, "bids", [(b'{"auction": 1}', [])])
@@ -201,6 +202,9 @@ def test_the_rights_on_the_page_are_enough_and_none_is_too_many(secure: SecureBr
     check(rights, page[READ], page[COMMITTED], read_committed)
     job(secure.admin, create=True)
     check(rights, set(), page[JOB], again)
+    rights.without_topics(["hot-ledger", "hot-changelog", "hot-auctions"])
+    job(secure.admin, create=True, group=True)
+    check(rights, set(), page[GROUP], lambda: again(group=True))
     check(rights, page[READ], page[ELSEWHERE], elsewhere)
     check(rights, page[JOB], page[FIRST], first)
     whole = page[JOB] | page[FIRST]

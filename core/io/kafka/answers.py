@@ -17,6 +17,7 @@ TOPIC_DENIED = 29
 GROUP_DENIED = 30
 CLUSTER_DENIED = 31
 TOPIC_EXISTS = 36
+INVALID_PARTITIONS = 37
 TRANSACTIONAL_ID_DENIED = 53
 CONCURRENT_TRANSACTIONS = 51
 
@@ -26,6 +27,8 @@ RETRIABLE = frozenset({3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 51, 56, 74, 75,
 MOVED = frozenset({3, 5, 6, 9, 13, 14, 15, 16, 74, 75, 100, 103})
 #: Another producer has the transactional id, another member the group.
 FENCED = frozenset({22, 25, 47, 49, 82, 90, 113})
+#: The group has another generation by now: a member that still is one asks again with that.
+REGROUPED = frozenset({22, 27})
 DENIED = frozenset({TOPIC_DENIED, GROUP_DENIED, CLUSTER_DENIED, TRANSACTIONAL_ID_DENIED})
 TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
 

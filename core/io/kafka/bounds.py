@@ -29,7 +29,8 @@ class KafkaInput:
 
     `group`: the consumer group whose committed offsets ``start="committed"`` means. `end` makes the source bounded; it
     is fixed when the source starts. `on_offset_gone`: what to do when records were deleted before they were read:
-    stop the job (fail), or go on with what is left (earliest), or with what comes from then on (latest).
+    stop the job (fail), or go on with what is left (earliest), or with what comes from then on (latest). `only`: the
+    one partition of every topic that is read, by its number; None: all.
     """
 
     topics: tuple[str, ...] | re.Pattern[str]
@@ -37,9 +38,14 @@ class KafkaInput:
     end: End | None = None
     group: str | None = None
     on_offset_gone: OnOffsetGone = "fail"
+    only: int | None = None
 
     def matches(self, topic: str) -> bool:
         return bool(self.topics.fullmatch(topic)) if isinstance(self.topics, re.Pattern) else topic in self.topics
+
+    def takes(self, partition: int) -> bool:
+        """Whether that partition of each topic is wanted."""
+        return self.only is None or partition == self.only
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pyarrow as pa
@@ -53,6 +53,10 @@ class FetchLimits:
     request_s: float = 30.0
     unavailable_s: float = 300.0
     refresh_s: float = 30.0
+
+    def shared_by(self, sources: int) -> FetchLimits:
+        """The limits of one of several sources that share the buffer."""
+        return replace(self, buffer_bytes=max(self.buffer_bytes // max(sources, 1), self.partition_bytes // 2))
 
 
 class Fetcher:

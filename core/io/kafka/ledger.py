@@ -7,11 +7,9 @@ consumer group of the job's name are for lag monitors, and for the broker to fen
 
 from __future__ import annotations
 
-import re
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -23,6 +21,8 @@ from windrow.codec.kafka_records import Rows
 from windrow.errors import BrokerError, FencedError, InvariantError, StateError
 from windrow.io.kafka import catalog, changelog, mirror, notes, stored, topics
 from windrow.io.kafka.client import Cluster, release, servers, shared
+from windrow.io.kafka.ledger_topics import LedgerTopics, Part, topic_name
+from windrow.io.kafka.standing import Standing, standing_of
 from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
 from windrow.io.kafka.writes import RecordWrite
 from windrow.progress.faults import reach
@@ -34,33 +34,14 @@ SCHEME = "kafka://"
 _OPEN_S = 60.0
 _CLEAN_EVERY_S = 5.0
 _SETTLE_S = 20.0  # how long the end of a transaction may take to reach the ledger's partition
-_NAME = re.compile(r"[^a-zA-Z0-9._-]")
-_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "compression.type": "producer"}
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """Who a job's process is in its consumer group; -1 and nothing for one that is in none."""
-
-    generation: int = -1
-    member: str = ""
-    instance: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One of several parts of a job, each with state, transactional id and ledger partition of its own."""
-
-    number: int
-    count: int
 
 
 class KafkaLedger:
     """`Ledger` of jobs whose truth lies in a Kafka cluster. Outputs for topics of the same cluster are part of it.
 
     `settings` are those of the connection. The two topics are made when they are not there, with `replication` copies
-    (-1: as the brokers have it). `member` is asked at every commit. With a `task` the job is one of several parts.
-    A commit is tried for `commit_s`, through restarts of brokers.
+    (-1: as the brokers have it). `standing` is asked at every commit. With a `part` this is one of several parts of the
+    job. A commit is tried for `commit_s`, through restarts of brokers.
     """
 
     durable = True
@@ -71,18 +52,18 @@ class KafkaLedger:
         settings: Mapping[str, Any] | None = None,
         *,
         replication: int = -1,
-        member: Callable[[], Member] | None = None,
+        standing: Standing | None = None,
         group: str | None = None,
-        task: Task | None = None,
+        part: Part | None = None,
         commit_s: float = 120.0,
         transaction_timeout_ms: int = 60_000,
     ) -> None:
         self._cluster: Cluster = shared(bootstrap, settings)
         self._bootstrap = bootstrap
         self._replication = replication
-        self._member = member or Member
+        self._standing = standing
         self._group = group
-        self._task = task
+        self._part = part
         self._commit_s = commit_s
         self._timeout_ms = transaction_timeout_ms
         self._transactions: Transactions | None = None
@@ -102,6 +83,7 @@ class KafkaLedger:
         self._sent: Mapping[Place, int] = {}  # where the last commit's records end
         self._written: dict[int, tuple[list[bytes], list[Any]]] = {}  # what the commit adds to the changelog
         self._owner = 0  # ours, whatever is read later
+        self._restored = (0, 0)  # offsets of the changelog that were read back, and how many there are
 
     # -- the protocol
 
@@ -110,21 +92,21 @@ class KafkaLedger:
         self._cache_folder = folder
 
     def open(self, job: str, plan: Mapping[str, Any]) -> Recovery:
-        self._job, self._plan = job, plan
+        self._job, self._plan = job, plan if self._part is None else _of_parts(plan)
         name = topic_name(job)
         self._ledger, self._changelog = f"{name}-ledger", f"{name}-changelog"
         self._make_topics(int(plan.get("shards", 8)))
-        id_ = job if self._task is None else f"{job}-{self._task.number}"
+        id_ = job if self._part is None else f"{job}-{self._part.number}"
         transactions = Transactions(self._cluster, id_, timeout_ms=self._timeout_ms)
         transactions.open(_OPEN_S)
         self._transactions = transactions
         reach("kafka.ledger.fenced")
         self._note = notes.Note()
         self._await_settled()
-        self._read_to = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._part]
+        self._read_to = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._partition]
         self._read_on()
         if self._note.plan is not None:
-            check_plan(job, self._note.plan, plan)
+            check_plan(job, self._note.plan, self._plan)
         self._note.owner += 1
         token = self._token()
         self._send(token, notes.record("open", token, self._note.owner))
@@ -138,6 +120,11 @@ class KafkaLedger:
 
     def holds(self, log_path: str | None) -> bool:
         return is_cluster(log_path) and servers(log_path[len(SCHEME) :]) == servers(self._bootstrap)
+
+    @property
+    def restored(self) -> tuple[int, int]:
+        """How far `Recovery.state` was read back: (offsets of the changelog, of how many). From any thread."""
+        return self._restored
 
     def write_ahead(self, epoch: int, planned: EpochInput) -> None:
         self._check_next(epoch)
@@ -207,7 +194,7 @@ class KafkaLedger:
                 f"job {self._job!r}: what the ledger has to say of an epoch takes {len(value)} bytes, more than "
                 "a record may have; read fewer partitions in one job"
             )
-        whole = {**(records or {}), (self._ledger, self._part): encoded.batches}
+        whole = {**(records or {}), (self._ledger, self._partition): encoded.batches}
 
         def committed() -> bool:
             self._await_settled()
@@ -222,13 +209,13 @@ class KafkaLedger:
             whole, offsets, timeout_s=self._commit_s, committed=committed, mine=self._is_mine
         )
         if base:
-            self._read_to = max(self._read_to, base[self._ledger, self._part] + 1)
+            self._read_to = max(self._read_to, base[self._ledger, self._partition] + 1)
         self._sent = topics.ends_of(base, whole)
         return base
 
     def _is_mine(self) -> bool:
         """Whether no later owner has left a word. Reads on."""
-        first = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._part]
+        first = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._partition]
         if first > self._read_to:
             return False  # a later owner has had what it replaced dropped
         self._read_on()
@@ -243,23 +230,25 @@ class KafkaLedger:
         """
         deadline_s = time.monotonic() + _SETTLE_S
         while True:
-            stable = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._part]
-            end = topics.offsets(self._cluster, self._ledger, topics.LATEST, isolation=topics.UNCOMMITTED)[self._part]
+            stable = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._partition]
+            end = topics.offsets(self._cluster, self._ledger, topics.LATEST, isolation=topics.UNCOMMITTED)[
+                self._partition
+            ]
             if stable == end:
                 return
             if time.monotonic() >= deadline_s:
                 raise BrokerError(
-                    f"topic {self._ledger!r}, partition {self._part}: a transaction is open from offset {stable} on, "
-                    "although the brokers say that the job has none: a broker lost its end. Abort it in every topic of "
-                    "the job (kafka-transactions.sh find-hanging, then abort) and start the job again"
+                    f"topic {self._ledger!r}, partition {self._partition}: a transaction is open from offset {stable} "
+                    "on, although the brokers say that the job has none: a broker lost its end. Abort it in every "
+                    "topic of the job (kafka-transactions.sh find-hanging, then abort) and start the job again"
                 )
             time.sleep(0.05)
 
     def _read_on(self) -> None:
         """Learn what the ledger topic says after what is known."""
-        end = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._part]
-        where = f"topic {self._ledger!r}, partition {self._part}"
-        self._note.take(where, stored.committed(self._cluster, self._ledger, self._part, self._read_to, end))
+        end = topics.offsets(self._cluster, self._ledger, topics.LATEST)[self._partition]
+        where = f"topic {self._ledger!r}, partition {self._partition}"
+        self._note.take(where, stored.committed(self._cluster, self._ledger, self._partition, self._read_to, end))
         self._read_to = max(self._read_to, end)
 
     def _group_offsets(self, commit: EpochCommit) -> list[GroupOffsets]:
@@ -275,10 +264,8 @@ class KafkaLedger:
         offsets = {place: at for place, at in offsets.items() if place[0] in known}
         if not offsets:
             return []
-        member = self._member()
-        group = self._group or self._job
-        text = f"windrow epoch {commit.epoch}"
-        return [GroupOffsets(group, offsets, text, member.generation, member.member, member.instance)]
+        group = GroupOffsets(self._group or self._job, offsets, f"windrow epoch {commit.epoch}")
+        return [group if self._standing is None else standing_of(group, self._standing, self._standing.current())]
 
     def _check_next(self, epoch: int) -> None:
         if self._transactions is None:
@@ -318,7 +305,7 @@ class KafkaLedger:
         return spans
 
     def _changelog_part(self, shard: int) -> int:
-        return self._task.number if self._task is not None else shard % self._partitions
+        return self._part.number if self._part is not None else shard % self._partitions
 
     def saved_state(self, ends: Mapping[int, int]) -> Iterator[StateWrite]:
         """Every operator's snapshot and deltas as of the last commit, in order.
@@ -338,10 +325,14 @@ class KafkaLedger:
 
     def _saved_state(self, ends: Mapping[int, int]) -> Iterator[StateWrite]:
         spans, left = self._note.spans, {key: span.parts for key, span in self._note.spans.items()}
-        for part, start in sorted(self._kept_from().items()):
+        starts = self._kept_from()
+        whole = sum(max(ends.get(part, 0) - start, 0) for part, start in starts.items())
+        done = 0
+        for part, start in sorted(starts.items()):
             where = f"topic {self._changelog!r}, partition {part}"
             found = self._changelog_records(part, start, ends.get(part, 0))
             for saved in changelog.saved(where, found):
+                self._restored = (done + saved.offset - start, whole)
                 key = saved.write.operator, saved.write.shard
                 known = spans.get(key)
                 if known is None or saved.epoch < known.epoch or self._changelog_part(key[1]) != part:
@@ -349,6 +340,8 @@ class KafkaLedger:
                 reach("ledger.restore")
                 left[key] -= 1
                 yield saved.write
+            done += max(ends.get(part, 0) - start, 0)
+            self._restored = (done, whole)
         missing = [f"{name}, shard {shard}" for (name, shard), parts in left.items() if parts]
         if missing:
             raise StateError(
@@ -413,7 +406,7 @@ class KafkaLedger:
             if drop:
                 topics.delete_before(self._cluster, self._changelog, drop)
                 self._cut.update(drop)
-            topics.delete_before(self._cluster, self._ledger, {self._part: base[self._ledger, self._part]})
+            topics.delete_before(self._cluster, self._ledger, {self._partition: base[self._ledger, self._partition]})
         except BrokerError:
             pass  # the commit stands; what is left here goes another time
         reach("ledger.clean.after")
@@ -421,22 +414,14 @@ class KafkaLedger:
     # -- topics
 
     @property
-    def _part(self) -> int:
-        return 0 if self._task is None else self._task.number
+    def _partition(self) -> int:
+        return 0 if self._part is None else self._part.number
 
     def _make_topics(self, shards: int) -> None:
-        tasks = 1 if self._task is None else self._task.count
-        wanted = {self._ledger: tasks, self._changelog: shards if self._task is None else tasks}
-        for name, partitions in wanted.items():
-            there = topics.partition_count(self._cluster, name)
-            if not there:
-                made = topics.NewTopic(name, partitions, self._replication, _FOREVER)
-                topics.create(self._cluster, made)
-                there = topics.partition_count(self._cluster, name)
-            if name == self._changelog:
-                self._partitions = there
-            if self._task is not None and there <= self._task.number:
-                raise StateError(f"topic {name!r} has {there} partitions, part {self._task.number} of the job has none")
+        home = LedgerTopics(self._cluster, self._job, self._ledger, self._changelog, self._replication)
+        stateful = bool(self._plan.get("operators"))
+        part = self._part
+        self._partitions = home.of_one(shards) if part is None else home.of_part(part, stateful=stateful)
 
 
 class _State:
@@ -450,10 +435,9 @@ class _State:
         return self._ledger.saved_state(self._ends)
 
 
-def topic_name(job: str) -> str:
-    """The job's name as it can be in a topic's; what cannot is replaced, and a checksum keeps two such names apart."""
-    plain = _NAME.sub("-", job)[:200]
-    return plain if plain == job else f"{plain}-{zlib.crc32(job.encode()):08x}"
+def _of_parts(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The plan of a job whose partitions are apart: one that reads them together must not go on from its positions."""
+    return {**plan, "fingerprint": f"{plan.get('fingerprint')} by partition", "state": "of each partition apart"}
 
 
 def is_cluster(log_path: str | None) -> TypeGuard[str]:
@@ -469,6 +453,3 @@ def _layout(remembered: Any) -> Mapping[str, Any]:
 
 def _now_ms(count: int) -> Any:
     return np.full(count, time.time_ns() // 1_000_000, np.int64)
-
-
-__all__ = ["SCHEME", "KafkaLedger", "Member", "Task", "is_cluster", "topic_name"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,11 @@ _PRODUCE_S = 30.0  # how long a leader waits for its followers
 
 @dataclass(frozen=True, slots=True)
 class GroupOffsets:
-    """Input positions for a consumer group; member and generation fence one that has lost its partitions (KIP-447)."""
+    """Input positions for a consumer group; member and generation fence one that has lost its partitions (KIP-447).
+
+    `renewed` gives the same for the generation after, when the group has moved on: within the seconds given, or None;
+    it raises `FencedError` when the member is none any more.
+    """
 
     group: str
     offsets: Mapping[Place, int]
@@ -34,6 +38,7 @@ class GroupOffsets:
     generation: int = -1
     member: str = ""
     instance: str | None = None
+    renewed: Callable[[float], GroupOffsets | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

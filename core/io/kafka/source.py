@@ -268,8 +268,8 @@ class KafkaSource:
         fetcher = Fetcher(self._cluster, self._limits, self._look, self._gone)
         new = [n for topic in sorted(seen.topics) for n in self.layout.add(topic, seen.topics[topic].id,
                                                                          seen.topics[topic].partitions)]  # fmt: skip
-        mine = self.layout.of(seen.topics)
-        places = {number: self.layout.places[number] for number in mine}
+        mine = {number: self.layout.places[number] for number in self.layout.of(seen.topics)}
+        places = {number: place for number, place in mine.items() if self.wanted.takes(place[1])}
         bounds = Bounds(self._cluster, self.wanted, self.name, self._limits.request_s)
         self._starts = bounds.starts(places, set(new) if self._remembered else set(), remembered=self._remembered)
         ends = bounds.ends(places)
@@ -310,10 +310,11 @@ class KafkaSource:
             known = sum(place[0] == topic.name for place in self.layout.places)
             if topic.partitions > known and not self.bounded:
                 places = [(topic.name, part) for part in range(known, topic.partitions)]
-                starts = list_offsets(self._cluster, [topic.name], dict.fromkeys(places, EARLIEST), 30.0)
+                wanted = {place: EARLIEST for place in places if self.wanted.takes(place[1])}
+                starts = list_offsets(self._cluster, [topic.name], wanted, 30.0)
                 with fetcher.changed:
-                    fresh = {n: starts[self.layout.places[n]] for n in
-                             self.layout.add(topic.name, topic.id, topic.partitions)}  # fmt: skip
+                    added = self.layout.add(topic.name, topic.id, topic.partitions)
+                    fresh = {n: starts[self.layout.places[n]] for n in added if self.layout.places[n] in starts}
                     self._starts.update(fresh)
                     fetcher.feeds.update({n: Feed(n, *self.layout.places[n]) for n in fresh})
         return seen

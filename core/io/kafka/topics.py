@@ -6,7 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kafka.protocol.admin import CreateTopicsRequest, DeleteRecordsRequest, DescribeConfigsRequest
+from kafka.protocol.admin import (
+    CreatePartitionsRequest,
+    CreateTopicsRequest,
+    DeleteRecordsRequest,
+    DescribeConfigsRequest,
+)
 from kafka.protocol.consumer import ListOffsetsRequest
 from kafka.protocol.metadata import MetadataRequest
 
@@ -57,10 +62,7 @@ def create(cluster: Cluster, topic: NewTopic, timeout_s: float = 30.0) -> bool:
         min_version=4,
         max_version=5,
     )
-    controller = cluster.request(
-        None, MetadataRequest(topics=[], min_version=4, max_version=9), timeout_s
-    ).controller_id
-    (answer,) = cluster.request(controller if controller >= 0 else None, request, timeout_s).topics
+    (answer,) = cluster.request(_controller(cluster, timeout_s), request, timeout_s).topics
     if answer.error_code and answer.error_code != answers.TOPIC_EXISTS:
         said = f" ({answer.error_message})" if answer.error_message else ""
         raise answers.error(answer.error_code, f"topic {topic.name!r} cannot be created{said}", topic.name)
@@ -73,6 +75,33 @@ def create(cluster: Cluster, topic: NewTopic, timeout_s: float = 30.0) -> bool:
 
 def _led(leaders: Mapping[int, int] | None, partitions: int) -> bool:
     return bool(leaders) and (partitions < 0 or len(leaders or ()) >= min(partitions, 1))
+
+
+def grow(cluster: Cluster, topic: str, partitions: int, timeout_s: float = 30.0) -> None:
+    """Give a topic that many partitions, unless it has them, and wait until it has."""
+    kind = CreatePartitionsRequest.CreatePartitionsTopic
+    request = CreatePartitionsRequest(
+        topics=[kind(name=topic, count=partitions, assignments=None)],
+        timeout_ms=int(timeout_s * 1_000),
+        validate_only=False,
+        max_version=3,
+    )
+    deadline_s = time.monotonic() + timeout_s
+    while partition_count(cluster, topic, timeout_s) < partitions:
+        (answer,) = cluster.request(_controller(cluster, timeout_s), request, timeout_s).results
+        # another process may have been quicker
+        if answer.error_code not in (0, answers.INVALID_PARTITIONS) and answer.error_code not in answers.RETRIABLE:
+            raise answers.error(answer.error_code, f"topic {topic!r} cannot be given {partitions} partitions", topic)
+        if time.monotonic() >= deadline_s:
+            raise BrokerError(f"topic {topic!r} did not get {partitions} partitions within {timeout_s:g} s")
+        time.sleep(_PAUSE_S)
+    cluster.leaders([topic], timeout_s, refresh=True)
+
+
+def _controller(cluster: Cluster, timeout_s: float) -> int | None:
+    """The broker that makes topics; None where any may be asked."""
+    found = cluster.request(None, MetadataRequest(topics=[], min_version=4, max_version=9), timeout_s).controller_id
+    return int(found) if found >= 0 else None
 
 
 def partition_count(cluster: Cluster, topic: str, timeout_s: float = 30.0) -> int:

@@ -14,7 +14,7 @@ epoch.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -252,15 +252,23 @@ class Transactions:
                 asked.append(places)
         return requests, asked
 
-    def _send_offsets(self, attempt: _Attempt, group: GroupOffsets) -> None:
-        self._coordinated(
-            attempt,
-            lambda: self._producer.commit_offsets(group),
-            lambda answer: _worst(part.error_code for topic in answer.topics for part in topic.partitions),
-            f"positions of group {group.group!r} cannot be committed",
-            kind="group",
-            key=group.group,
-        )
+    def _send_offsets(self, attempt: _Attempt, offsets: GroupOffsets) -> None:
+        current: GroupOffsets | None = offsets
+        while current is not None:
+            group = current
+            answer = self._coordinated(
+                attempt,
+                lambda group=group: self._producer.commit_offsets(group),  # type: ignore[misc]
+                _worst_position,
+                f"positions of group {group.group!r} cannot be committed",
+                kind="group",
+                key=group.group,
+                handed_on=answers.REGROUPED if group.renewed is not None else frozenset(),
+            )
+            if not _worst_position(answer) or group.renewed is None:
+                return
+            current = group.renewed(attempt.left_s())
+        raise _Doubt(f"group {offsets.group!r} has come to no new generation")
 
     def _end(self, attempt: _Attempt) -> None:
         answer = self._coordinated(
@@ -285,8 +293,12 @@ class Transactions:
         *,
         kind: str = "transaction",
         key: str | None = None,
+        handed_on: Set[int] = frozenset(),
     ) -> Any:
-        """Ask a coordinator until it takes the question; anything but a plain refusal to listen is a doubt."""
+        """Ask a coordinator until it takes the question; anything but a plain refusal to listen is a doubt.
+
+        Answers with a code of `handed_on` are the caller's.
+        """
         pause_s, refresh = _PAUSE_S, False
         key = key if key is not None else self.transactional_id
         while True:
@@ -295,7 +307,7 @@ class Transactions:
             if isinstance(answer, BrokerError):
                 raise _Doubt(str(answer)) from answer
             code = code_of(answer)
-            if not code:
+            if not code or code in handed_on:
                 return answer
             if code not in answers.RETRIABLE:
                 self._refused(code, what, key)
@@ -430,6 +442,10 @@ def _worst_added(answer: Any) -> int:
         for topic in answer.results_by_topic_v3_and_below
         for part in topic.results_by_partition
     )
+
+
+def _worst_position(answer: Any) -> int:
+    return _worst(part.error_code for topic in answer.topics for part in topic.partitions)
 
 
 def _worst(codes: Any) -> int:

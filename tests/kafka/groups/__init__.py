@@ -1,0 +1,1 @@
+"""Several instances of a job as a group, against a real broker."""
