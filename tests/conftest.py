@@ -42,21 +42,23 @@ def need_broker() -> None:
         pytest.skip(lacking)
 
 
-_kafka_tests_ran = False
+_module: str | None = None  # that a test which may have made clients was in
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Clients that a test let die in the middle of their work look for their broker for ever after: they end here.
+    """Clients that a test let die in the middle of their work look for their broker for ever after: they end with the
+    file that the test is in.
 
     Their threads draw random numbers and format tracebacks, which Hypothesis takes for a strategy that does, and which
     CPython 3.11 cannot do while another thread parses source ("AST constructor recursion depth mismatch").
     """
-    global _kafka_tests_ran
-    if item.nodeid.startswith(("tests/kafka/", "tests/io/", "tests/benchmarks/", "tests/cli/")):
-        _kafka_tests_ran = True
-    elif _kafka_tests_ran:
-        _kafka_tests_ran = False
+    global _module
+    module = item.nodeid.partition("::")[0]
+    if _module is not None and _module != module:
         _close_clients()
+        _module = None
+    if module.startswith(("tests/kafka/", "tests/io/", "tests/benchmarks/", "tests/cli/")):
+        _module = module
 
 
 def _close_clients() -> None:

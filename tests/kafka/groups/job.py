@@ -81,8 +81,9 @@ class Work:
 class Thread:
     """An instance in a thread of this process."""
 
-    def __init__(self, job: wr.Job) -> None:
+    def __init__(self, job: wr.Job, on_progress: Callable[[Any], None] | None = None) -> None:
         self.job = job
+        self._on_progress = on_progress
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -90,7 +91,7 @@ class Thread:
     def _run(self) -> None:
         try:
             with self.job:
-                self.job.run()
+                self.job.run(on_progress=self._on_progress)
         except BaseException as error:
             self.error = error
 

@@ -219,8 +219,7 @@ def test_state_comes_back_with_its_progress_said(work: Work, tmp_path: Path, mon
     def look(progress: Any) -> None:
         said.extend(progress.restoring)
 
-    one = Thread(job)
-    job.run, run = lambda: run(on_progress=look), job.run  # type: ignore[method-assign]
+    one = Thread(job, look)
     with ending(one):
         await_(lambda: one.partitions() == [0, 1, 3, 4, 5], 30, "the others go on")
         await_(lambda: one.partitions() == ALL, 30, "all")
