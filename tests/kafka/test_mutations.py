@@ -304,7 +304,7 @@ def _files(broker: str) -> None:
 
 @mutation("a sink beside another ledger does not remember its epoch", _files)
 def sink_forgets_epoch(patch: Patch) -> None:
-    patch.setattr(sink.KafkaSink, "_remembered", lambda self: 0)
+    patch.setattr(sink.KafkaSink, "_remembered", lambda self: (0, self._word))
 
 
 # -- reading

@@ -86,9 +86,9 @@ def test_replay_sends_once_and_whole(broker: str, letters: tuple[str, str]) -> N
 
 @pytest.mark.parametrize("point", ["kafka.begin", "kafka.partly_produced", "kafka.produced", "kafka.ended"])
 def test_a_death_sends_nothing_twice(broker: str, letters: tuple[str, str], point: str) -> None:
-    """crash: the letters and the memory of them are in one transaction."""
+    """crash: the letters and the memory of them are in one transaction; the first says that the replay is opened."""
     source, dead = letters
-    with pytest.raises(Died), installed(At(point, die, 1)):
+    with pytest.raises(Died), installed(At(point, die, 2)):
         ran("replay", dead, "--kafka", broker, "--all")
     ran("replay", dead, "--kafka", broker, "--all")
     assert len(seen(broker, source)) == 6 + 4

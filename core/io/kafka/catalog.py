@@ -167,6 +167,13 @@ def committed(
 
     Waits until no transaction is about to change it (``require_stable``).
     """
+    return {place: at for place, (at, _) in committed_with_words(cluster, group, places, timeout_s).items()}
+
+
+def committed_with_words(
+    cluster: Requests, group: str, places: Iterable[TopicPartition], timeout_s: float
+) -> dict[TopicPartition, tuple[int, str]]:
+    """`committed`, each with what was said along with it."""
     deadline_s = time.monotonic() + timeout_s
     topics = [
         OffsetFetchRequest.OffsetFetchRequestTopic(name=name, partition_indexes=list(parts))
@@ -182,7 +189,11 @@ def committed(
         parts = [(topic.name, part) for topic in answer.topics for part in topic.partitions]
         trouble = next((p.error_code for _, p in parts if p.error_code), answer.error_code)
         if not trouble:
-            return {(n, p.partition_index): p.committed_offset for n, p in parts if p.committed_offset >= 0}
+            return {
+                (name, part.partition_index): (part.committed_offset, part.metadata or "")
+                for name, part in parts
+                if part.committed_offset >= 0
+            }
         if trouble not in RETRIABLE:
             break
         time.sleep(_PAUSE_S)

@@ -2,7 +2,8 @@
 
 Beside the topic ``<topic>-replayed`` is kept, with a JSON record for each target of each transaction: the offsets of
 the letters that it sent, by partition, and the id of their topic, which another topic of that name does not have. The
-transactional id ``<topic>-replay`` fences a replay of the same letters that another process has begun before.
+transactional id ``<topic>-replay`` fences a replay of the same letters that another process has begun before. Whoever
+opens it leaves a record without offsets there first, which tells the owner from a zombie where brokers cannot.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ import pyarrow.compute as pc
 
 from windrow.codec.kafka_encode import EncodedBatch, encode, partitions
 from windrow.datatypes import Schema
-from windrow.errors import BrokerError, InvariantError, RecordError, StateError
+from windrow.errors import BrokerError, FencedError, InvariantError, RecordError, StateError
 from windrow.io import replay
 from windrow.io.kafka import catalog, letters, stored, topics
 from windrow.io.kafka.bounds import KafkaInput
 from windrow.io.kafka.client import Cluster, release, shared
 from windrow.io.kafka.fetcher import FetchLimits
+from windrow.io.kafka.settled import await_settled
 from windrow.io.kafka.source import KafkaSource
 from windrow.io.kafka.transaction import Place, Transactions
 
@@ -47,6 +49,9 @@ class KafkaReplay:
         self._cluster: Cluster = shared(bootstrap, settings)
         self._sent = replay.Sent()
         self._tokens: set[str] = set()
+        self._newest = ""  # token of the last record that was read
+        self._own = uuid.uuid4().hex  # begins every token of ours
+        self._settled: set[Place] = set()  # where nothing of a replay before is open
         self._read_to = 0
         self._transactions: Transactions | None = None
         try:
@@ -101,14 +106,10 @@ class KafkaReplay:
         for place, rows in self._dealt(letters, to):
             records[place] = self._encoded(place[0], letters.take(pa.array(rows)))
             counts[place] = len(rows)
-        token = uuid.uuid4().hex
+        self._await_settled(transactions, records.keys() - self._settled)
+        token = f"{self._own}.{uuid.uuid4().hex}"
         records[self._memory, 0] = self._remembered(letters, to, token)
-
-        def committed() -> bool:
-            self._read_on()
-            return token in self._tokens
-
-        base = transactions.commit(records, committed=committed)
+        base = self._commit(transactions, records, token)
         topics.await_visible(self._cluster, topics.ends_of(base, records))
         for target, partition, some in replay.marks(letters, to):
             for first, end in some:
@@ -153,7 +154,8 @@ class KafkaReplay:
     def _take(self, said: Mapping[str, Any]) -> None:
         if said["windrow"] != FORMAT:
             raise StateError(f"topic {self._memory!r} is of format {said['windrow']}, this version knows {FORMAT}")
-        self._tokens.add(said["token"])
+        self._newest = said["token"]
+        self._tokens.add(self._newest)
         if said["topic_id"] == self._id:
             for partition, some in said["offsets"].items():
                 for first, end in some:
@@ -165,10 +167,40 @@ class KafkaReplay:
         if self._transactions is None:
             if not topics.partition_count(self._cluster, self._memory):
                 topics.create(self._cluster, topics.NewTopic(self._memory, 1, -1, _FOREVER))
-            self._transactions = Transactions(self._cluster, f"{self._topic}-replay")
-            self._transactions.open(_OPEN_S)
+            transactions = Transactions(self._cluster, f"{self._topic}-replay")
+            transactions.open(_OPEN_S)
+            self._await_settled(transactions, {(self._memory, 0)})
             self._read_on()  # what a replay that is fenced now has sent before
+            token = f"{self._own}.open"
+            said = {"windrow": FORMAT, "token": token, "topic_id": self._id, "target": None, "offsets": {}}
+            self._commit(transactions, {(self._memory, 0): _as_records([said])}, token)
+            self._transactions = transactions
         return self._transactions
+
+    def _await_settled(self, transactions: Transactions, places: set[Place]) -> None:
+        """Called when nothing of ours can be open."""
+        await_settled(self._cluster, transactions.producer[0], places, f"the replay of {self._topic!r}")
+        self._settled |= places
+
+    def _commit(
+        self, transactions: Transactions, records: dict[Place, list[EncodedBatch]], token: str
+    ) -> dict[Place, int]:
+        """All of it; `token` is that of the record in it that remembers."""
+        before = self._newest
+
+        def mine() -> bool:
+            self._read_on()
+            return self._newest == before or self._newest.startswith(self._own)
+
+        def committed() -> bool:
+            self._await_settled(transactions, set(records))
+            if not mine():
+                raise FencedError(
+                    f"the replay of {self._topic!r} was taken over by another process; this one must stop"
+                )
+            return token in self._tokens
+
+        return transactions.commit(records, committed=committed, mine=mine)
 
     def _dealt(self, letters: pa.RecordBatch, to: str | None) -> Iterator[tuple[Place, np.ndarray]]:
         """The rows for each topic and partition: the one that they came from, in another topic that of the key."""
@@ -206,17 +238,19 @@ class KafkaReplay:
         by_target: dict[str, dict[int, list[tuple[int, int]]]] = {}
         for target, partition, some in replay.marks(letters, to):
             by_target.setdefault(target, {})[partition] = some
-        values = [
-            json.dumps(
-                {"windrow": FORMAT, "token": token, "topic_id": self._id, "target": target, "offsets": offsets}
-            ).encode()
+        return _as_records(
+            {"windrow": FORMAT, "token": token, "topic_id": self._id, "target": target, "offsets": offsets}
             for target, offsets in by_target.items()
-        ]
-        now = np.full(len(values), time.time_ns() // 1_000_000, np.int64)
-        encoded = encode(None, pa.array(values, pa.binary()), now)
-        if len(encoded.too_large):
-            raise InvariantError("more dead letters were sent at once than a record can remember")
-        return encoded.batches
+        )
+
+
+def _as_records(said: Iterable[Mapping[str, Any]]) -> list[EncodedBatch]:
+    values = [json.dumps(one).encode() for one in said]
+    now = np.full(len(values), time.time_ns() // 1_000_000, np.int64)
+    encoded = encode(None, pa.array(values, pa.binary()), now)
+    if len(encoded.too_large):
+        raise InvariantError("more dead letters were sent at once than a record can remember")
+    return encoded.batches
 
 
 def _check(source: KafkaSource, partition: int, at: int, deadline_s: float) -> None:

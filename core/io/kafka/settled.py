@@ -85,9 +85,7 @@ def _said(answer: Any, producer_id: int) -> dict[Place, int]:
                 found[place] = -1
             elif part.error_code and part.error_code != answers.TOPIC_DENIED:
                 raise answers.error(part.error_code, f"producers of topic {topic.name!r} are not shown", topic.name)
-            found |= {
-                place: one.current_txn_start_offset
-                for one in part.active_producers or ()
-                if one.producer_id == producer_id and one.current_txn_start_offset >= 0
-            }
+            for one in part.active_producers or ():
+                if one.producer_id == producer_id and one.current_txn_start_offset >= 0:
+                    found[place] = one.current_txn_start_offset
     return found

@@ -2,23 +2,26 @@
 
 Another ledger (an embedded log) cannot commit together with Kafka. Then every epoch is a transaction of its own, before
 the ledger's commit, and with it the sink commits the epoch's number: a redo of the epoch has the same input, which the
-engine writes ahead, so the sink knows the repeat and leaves it out.
+engine writes ahead, so the sink knows the repeat and leaves it out. With the number stands a word of the process that
+opened the sink last, which it says before anything else: that tells the owner from a zombie where brokers cannot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from windrow.codec.kafka_compression import Compression
 from windrow.codec.kafka_encode import MAX_BATCH_BYTES, EncodedBatch, encode
-from windrow.errors import InvariantError, PlanError, RecordError, StateError
+from windrow.errors import FencedError, InvariantError, PlanError, RecordError, StateError
 from windrow.io.base import Guarantee, TopicWrite
 from windrow.io.kafka import catalog, topics
 from windrow.io.kafka.client import Cluster, release, shared
 from windrow.io.kafka.rows import Encoding, Outgoing
+from windrow.io.kafka.settled import await_settled
 from windrow.io.kafka.transaction import GroupOffsets, Place, Transactions
 from windrow.io.kafka.writes import record_write
 
@@ -61,6 +64,7 @@ class KafkaSink:
         self._own: Transactions | None = None
         self._sent: Mapping[Place, int] = {}  # where the last records end that a transaction of our own wrote
         self._group = ""
+        self._word = ""  # of the process that opened the sink last, as far as we know
         self._epoch = 0
         self._owner = 0
 
@@ -133,7 +137,8 @@ class KafkaSink:
         own = Transactions(self._cluster, self._group)
         own.open(_TIMEOUT_S)  # fences the process before, and ends what it left open
         self._own = own
-        self._epoch = self._remembered()
+        self._await_settled()
+        self._epoch, self._word = self._remembered()
         if self._epoch > committed_epoch + 1:
             raise StateError(
                 f"sink {self.name!r}: topic {self._topic!r} has results of job {job!r} up to epoch {self._epoch}, but "
@@ -141,18 +146,47 @@ class KafkaSink:
             )
         if committed_epoch > self._epoch and self._epoch:
             self._epoch = committed_epoch  # epochs without rows are not written
+        word = f"windrow: the epoch that was written last, {uuid.uuid4().hex}"
+        self._transact({}, self._epoch, word, lambda: self._remembered()[1] == word)
+        self._word = word
 
-    def _remembered(self) -> int:
+    def _remembered(self) -> tuple[int, str]:
+        """The epoch that was written last, and the word of who has the sink."""
         place = (self._topic, 0)
-        return catalog.committed(self._cluster, self._group, [place], _TIMEOUT_S).get(place, 0)
+        found = catalog.committed_with_words(self._cluster, self._group, [place], _TIMEOUT_S)
+        return found.get(place, (0, ""))
+
+    def _await_settled(self) -> None:
+        """Called when nothing of ours can be open."""
+        assert self._own is not None
+        places = [(self._topic, part) for part in range(self._partitions)]
+        await_settled(self._cluster, self._own.producer[0], places, f"sink {self.name!r}")
 
     def _commit(self, epoch: int, records: dict[Place, list[EncodedBatch]]) -> None:
         if self._own is None:
             raise InvariantError(f"sink {self.name!r} is not open")
         if not records:
             return
-        memory = GroupOffsets(self._group, {(self._topic, 0): epoch}, "windrow: the epoch that was written last")
         self._sent = {}
-        base = self._own.commit(records, [memory], committed=lambda: self._remembered() >= epoch)
+        base = self._transact(records, epoch, self._word, lambda: self._remembered()[0] >= epoch)
         self._sent = topics.ends_of(base, records)
         self._epoch = epoch
+
+    def _transact(
+        self, records: dict[Place, list[EncodedBatch]], epoch: int, word: str, there: Callable[[], bool]
+    ) -> dict[Place, int]:
+        """Records and the epoch that they are; `there`: whether they were committed."""
+        assert self._own is not None
+        known = (self._word, word)
+
+        def mine() -> bool:
+            return self._remembered()[1] in known
+
+        def committed() -> bool:
+            self._await_settled()
+            if not mine():
+                raise FencedError(f"sink {self.name!r} was taken over by another process; this one must stop")
+            return there()
+
+        memory = GroupOffsets(self._group, {(self._topic, 0): epoch}, word)
+        return self._own.commit(records, [memory], committed=committed, mine=mine)
