@@ -23,6 +23,7 @@ _WINDOW_US = 10_000_000
 _EVENT = wr.schema(auction="int64", number="int64", price="int64", dateTime="timestamp")
 _COMMIT_MS = 100
 _AHEAD_S = 3.0  # both ends have started by then
+_MADE_PER_S = 150_000  # and the sender has made its events
 
 
 @benchmark(
@@ -55,7 +56,7 @@ def _run(bootstrap: str, events: int, path: Path) -> tuple[np.ndarray, float, fl
     topics.create(cluster, topics.NewTopic(source, ends.PARTITIONS))
     topics.create(cluster, topics.NewTopic(target, 1))
     _warm_up(bootstrap)
-    start_s = time.monotonic() + _AHEAD_S
+    start_s = time.monotonic() + _AHEAD_S + events / _MADE_PER_S
     own = [sys.executable, "-m", "benchmarks.kafka_ends"]
     with elsewhere():
         reader = subprocess.Popen([*own, "read", bootstrap, target, str(events), "--target", str(saved)])

@@ -110,7 +110,7 @@ class Job:
                 remaining = _POLL_S if deadline is None else min(_POLL_S, deadline - time.monotonic())
                 if remaining <= 0:
                     break
-                ran = runner.step(wait_s=0.0 if until is not None and runner.lag() == 0 else remaining)
+                ran = runner.step(wait_s=0.0 if isinstance(until, str) and runner.lag() == 0 else remaining)
                 if not ran and not runner.held:
                     ran = runner.settle()
                 done += ran

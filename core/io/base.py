@@ -24,6 +24,7 @@ __all__ = [
     "Measured",
     "OnError",
     "Remembering",
+    "Remote",
     "Sink",
     "Source",
     "Stopping",
@@ -125,6 +126,14 @@ class Remembering(Protocol):
 
     def recall(self, remembered: Mapping[str, Any]) -> None:
         """What `remember` gave for the committed positions; called once, before anything else, when a job goes on."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A source whose `end_offset` asks somebody far away when all that is known has been read."""
+
+    def known_end(self, partition: int) -> int:
+        """The end as far as is known here; for figures."""
 
 
 @runtime_checkable

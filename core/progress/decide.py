@@ -54,7 +54,7 @@ def decide_start(epoch: int, positions: Positions, planned: EpochInput | None, f
 
 @dataclass(frozen=True, slots=True)
 class PartitionFacts:
-    """Where one partition stands: the next offset to read, the end of the range on offer, the end of what is there."""
+    """Where one partition stands: the next offset to read, the end of the range on offer, and if `bounded` its end."""
 
     next_offset: int
     range_end: int

@@ -271,7 +271,7 @@ class Engine:
             seconds=time.perf_counter() - begun,
             commit_seconds=0.0,
             watermark_us=self._watermark(),
-            lag=self.intake.lag(),
+            lag=self.intake.lag(asking=False),
             state_bytes=sum(shard.nbytes for head in self.pipeline.operators for shard in head.shards),
             finished=planned.last,
         )

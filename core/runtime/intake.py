@@ -9,7 +9,7 @@ from typing import Any
 from windrow.clock import Clock
 from windrow.config import Limits
 from windrow.errors import RecordError
-from windrow.io.base import Remembering, Source, Stopping
+from windrow.io.base import Remembering, Remote, Source, Stopping
 from windrow.progress.decide import PartitionFacts, decide_next
 from windrow.progress.ledger import EpochInput, Positions, Ranges
 from windrow.runtime.build import SourceHead
@@ -87,21 +87,25 @@ class Intake:
             stopped = _stopped(source)
             for partition in source.partitions():
                 start, end = ranges.get(source.name, {}).get(partition, (0, 0))
-                found[source.name, partition] = PartitionFacts(
-                    start, end, source.end_offset(partition), source.bounded, partition in stopped
-                )
+                # what has no end is never at it, and need not be asked
+                there = source.end_offset(partition) if source.bounded else end
+                found[source.name, partition] = PartitionFacts(start, end, there, source.bounded, partition in stopped)
         return found
 
-    def lag(self) -> int:
-        """Offsets that are there and not read yet; those of partitions that cannot go on are left out."""
+    def lag(self, *, asking: bool = True) -> int:
+        """Offsets that are there and not read yet; those of partitions that cannot go on are left out.
+
+        Without `asking` it is as far as is known here: Kafka's brokers take milliseconds to say.
+        """
         behind = 0
         for head in self._heads:
-            known = self._positions.get(head.source.name, {})
-            stopped = _stopped(head.source)
-            for partition in head.source.partitions():
-                if partition in stopped:
-                    continue
-                behind += max(0, head.source.end_offset(partition) - known.get(partition, 0))
+            source = head.source
+            known = self._positions.get(source.name, {})
+            stopped = _stopped(source)
+            ends = source.known_end if isinstance(source, Remote) and not asking else source.end_offset
+            for partition in source.partitions():
+                if partition not in stopped:
+                    behind += max(0, ends(partition) - known.get(partition, 0))
         return behind
 
     def stopped(self) -> list[str]:

@@ -34,6 +34,9 @@ _CORRUPT = 2
 _STORAGE = 56
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 2.0
 _HANGING_S = 60.0
+#: After an answer with little in it, the next question is asked no sooner than this after the last one. Of 50 k events/s
+#: a broker is asked 150 times a second instead of 400, which is half of what the engine's fetch thread costs.
+_LINGER_S, _LITTLE_BYTES = 0.005, 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +341,7 @@ class _BrokerThread:
         self._correlation = (self._correlation + 1) % (1 << 31)
         # partitions whose buffers are full want more soon: do not make them wait for the silent ones
         wait_ms = limits.wait_ms if every else min(limits.wait_ms, 10)
+        sent_s = time.monotonic()
         line.send(
             wire.request(
                 line.version, self._correlation, wanted, max_wait_ms=wait_ms, min_bytes=limits.min_bytes,
@@ -351,6 +355,10 @@ class _BrokerThread:
         reach("kafka.fetched")
         good = self._fetcher.take(answers, index, buffer)
         reach("kafka.buffered")
+        little = sum(len(answer.records) for answer in answers) < _LITTLE_BYTES
+        early_s = sent_s + _LINGER_S - time.monotonic()
+        if little and early_s > 0:
+            time.sleep(early_s)
         return good
 
     def _lost(self, error: Exception) -> None:

@@ -124,6 +124,11 @@ class KafkaSource:
         with fetcher.changed:
             return feed.known_end
 
+    def known_end(self, partition: int) -> int:
+        fetcher = self._running()
+        with fetcher.changed:
+            return fetcher.feeds[partition].known_end
+
     def stopped(self) -> Mapping[int, str]:
         if self._fetcher is None:
             return {}
