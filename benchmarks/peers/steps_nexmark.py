@@ -65,16 +65,27 @@ def bytewax(run: Run) -> Iterator[Line]:
     yield from _all(run, "bytewax")
 
 
+@step("peers_pathway", "peers", "Nexmark and Yahoo queries by Pathway, in static mode", seconds=(0, 100),
+      limit=(300, 600))  # fmt: skip
+def pathway(run: Run) -> Iterator[Line]:
+    """And by Quix Streams, which reads from Kafka alone."""
+    yield from _all(run, "pathway", "quix")
+
+
 def _all(run: Run, *names: str) -> Iterator[Line]:
     """``--option engines=flink,spark``, ``queries=q1,q5``, ``sources=parquet``, ``cores=2``, ``events=100000``.
 
-    Parquet, and memory on one core, are measured on request alone: the suite would take too long.
+    Parquet, memory on one core, and JSON on two by batch engines are measured on request alone: the suite would take
+    too long.
     """
     wanted = {name: value.split(",") for name, value in run.options.items()}
     events = int(run.options.get("events", _of_size(run)))
     asked = "sources" in wanted or "cores" in wanted
-    usual = {"json": (1, 2) if run.size == "full" else (2,), "memory": (2,) if run.size == "full" else ()}
+    full = run.size == "full"
     for engine in (each for each in ENGINES if each.name in names and each.name in wanted.get("engines", names)):
+        # batch engines are an upper reference: one core of JSON says enough
+        both = (1,) if engine.guarantee == "batch" and full else (1, 2) if full else (2,)
+        usual = {"json": both, "memory": (2,) if full else ()}
         for source in (each for each in engine.sources if each in wanted.get("sources", engine.sources)):
             for query in (each for each in QUERIES if each in wanted.get("queries", QUERIES)):
                 for count in engine.cores:

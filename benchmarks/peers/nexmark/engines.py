@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.peers import environments
 from benchmarks.peers.environments import MissingError
+from benchmarks.peers.nexmark.answers import COLUMNS
 from benchmarks.suite.lines import Guarantee
 
 _PROGRAMS = Path(__file__).parent / "programs"
@@ -69,6 +70,14 @@ ENGINES = (
     Engine(
         "bytewax", "bytewax_run.py", "none", ("json",), _apart("bytewax"), _pinned("bytewax", "bytewax"),
         cores=(1,), share=0.05,
+    ),
+    Engine(
+        "pathway", "pathway_run.py", "none", ("json",), _apart("pathway"), _pinned("pathway", "pathway"),
+        cores=(2,), share=0.1,
+    ),
+    Engine(
+        "quix", "", "none", ("json",), _apart("quix"), _pinned("quix", "quixstreams"), cores=(1,), share=0.05,
+        cannot=dict.fromkeys(COLUMNS, "it reads from Kafka alone: its file sources write to a topic first"),
     ),
 )  # fmt: skip
 __all__ = ["ENGINES", "Engine", "MissingError"]
