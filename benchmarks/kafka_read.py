@@ -1,24 +1,24 @@
 """A topic to Arrow columns, next to the Java client and to librdkafka with orjson, in turn on the same topic.
 
-The brokers are those of ``WINDROW_BENCH_KAFKA`` (host:port), where the topic ``windrow-bench-read`` is made and filled
-when it is not there. ``WINDROW_BENCH_KAFKA_JARS``, a Java class path with Kafka's tools, adds the Java client. Without
-brokers, and in the test suite, a scripted broker in this process stands in; its figure says nothing about Kafka.
+The topic ``windrow-bench-read`` is made and filled when it is not there. In the test suite, a scripted broker in this
+process stands in; its figure says nothing about Kafka.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 
 import windrow as wr
 from benchmarks.harness import Measured, benchmark
+from benchmarks.kafka_place import broker_versions, place
 from windrow.io.kafka.source import KafkaSource
 
 TOPIC = "windrow-bench-read"
@@ -40,25 +40,35 @@ def document(n: int) -> bytes:
 
 @benchmark("kafka_read", "topic of 250-byte JSON events to 3 of their 7 columns, next to other clients", workers=2)
 def kafka_read(scale: float) -> list[Measured]:
-    """Variants: windrow; java (kafka-consumer-perf-test, its rate without the group's rebalance, nothing decoded);
-    confluent (batches, orjson, the same three columns as lists)."""
-    bootstrap = os.environ.get("WINDROW_BENCH_KAFKA", "")
+    """Variants: windrow; java (kafka-consumer-perf-test, its rate without the group's rebalance, nothing decoded: how
+    fast the broker gives); confluent (batches, orjson, the same three columns as lists)."""
     events = max(int(2_000_000 * scale), 1_000)
-    if not bootstrap or scale < 0.1:
+    if scale < 0.1:
         with _double(events) as own:
             return [_measured("scripted broker", events, [_ours(own, events) for _ in range(2)])]
+    with place() as bootstrap:
+        return _compared(bootstrap, events)
+
+
+def _compared(bootstrap: str, events: int) -> list[Measured]:
+    from tests.broker.jars import class_path
+
     _fill(bootstrap, events)
-    clients: dict[str, Callable[[], tuple[float, int]]] = {"windrow": lambda: _ours(bootstrap, events)}
-    jars = os.environ.get("WINDROW_BENCH_KAFKA_JARS")
-    if jars:
-        clients["java"] = lambda: _java(bootstrap, jars, events)
-    clients["confluent"] = lambda: _confluent(bootstrap, events)
+    jars = class_path()
+    clients: dict[str, Callable[[], tuple[float, int]]] = {
+        "windrow": lambda: _ours(bootstrap, events),
+        "java": lambda: _java(bootstrap, jars, events),
+        "confluent": lambda: _confluent(bootstrap, events),
+    }
     _ours(bootstrap, events)
     runs: dict[str, list[tuple[float, int]]] = {name: [] for name in clients}
     for _ in range(_RUNS):
         for name, run in clients.items():
             runs[name].append(run())
-    return [_measured(name, events, found) for name, found in runs.items()]
+    own = median(seconds for seconds, _ in runs["windrow"])
+    measured = [_measured(name, events, found) for name, found in runs.items()]
+    extra = broker_versions()
+    return [replace(each, extra={"ratio_of_windrow": round(each.seconds / own, 2), **extra}) for each in measured]
 
 
 def _measured(variant: str, events: int, runs: list[tuple[float, int]]) -> Measured:
@@ -86,7 +96,8 @@ def _ours(bootstrap: str, events: int) -> tuple[float, int]:
 def _java(bootstrap: str, jars: str, events: int) -> tuple[float, int]:
     tool = ["java", "-cp", jars, "org.apache.kafka.tools.ConsumerPerformance", "--bootstrap-server", bootstrap]
     done = subprocess.run(
-        [*tool, "--topic", TOPIC, "--num-records", str(events), "--hide-header"],
+        [*tool, "--topic", TOPIC, "--num-records", str(events), "--hide-header",
+         "--command-property", "isolation.level=read_committed"],
         capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
     columns = done.stdout.strip().splitlines()[-1].split(",")

@@ -23,3 +23,15 @@ def engine(run: Run) -> Iterator[Line]:
         scale = _SCALES.get(each.name, _USUAL) if run.size == "full" else _QUICK.get(each.name, 0.0)
         if scale and not each.kernels and not each.broker:
             yield from of_benchmark(run, each.name, "engine", scale if run.size != "tiny" else 0.01)
+
+
+#: With brokers, each its own; latency next to other engines is among the peers.
+_KAFKA = {"kafka_read": 0.4, "kafka_to_kafka": 0.4, "kafka_commit": 0.5, "kafka_restore": 0.4, "kafka_latency": 0.5}
+
+
+@step("engine_kafka", part="engine", what="Kafka: reading next to other clients, to Kafka, commits, restores",
+      seconds=(0, 150), limit=(0, 500))  # fmt: skip
+def engine_kafka(run: Run) -> Iterator[Line]:
+    """The engine on one core, where it is not said otherwise; brokers and other ends on the rest."""
+    for name, scale in _KAFKA.items():
+        yield from of_benchmark(run, name, "engine", scale if run.size == "full" else 0.02)
