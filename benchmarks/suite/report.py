@@ -66,10 +66,11 @@ def gather(results: Path, folder: str) -> Page:
 
 
 def compose(page: Page) -> str:
-    from benchmarks.suite import report_engine, report_machine, report_peers, report_scale
+    from benchmarks.suite import report_engine, report_goals, report_machine, report_peers, report_scale
 
     sections: list[Callable[[Page], str]] = [
         report_peers.in_short,
+        report_goals.goals,
         report_machine.machine,
         report_machine.limits,
         report_machine.kernels,

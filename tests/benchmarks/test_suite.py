@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from benchmarks.runner import BenchmarkError
-from benchmarks.suite import about, compare, processes, report, report_machine, run, steps, svg
+from benchmarks.suite import about, compare, processes, report, report_goals, report_machine, run, steps, svg
 from benchmarks.suite.lines import Kept, Line, as_json, from_json, read
 
 LINE = Line(
@@ -174,6 +174,29 @@ def test_what_a_peer_cannot_say_and_wrong_results_are_shown_and_give_no_ratio(pe
     text = report.compose(page((peers, LINE), (peers, cannot), (peers, replace(LINE, query="q7")), (peers, wrong)))
     assert "cannot: no sessions" in text and "wrong: two rows more" in text
     assert "## In short" not in text
+
+
+def test_goals_are_held_against_what_was_measured(peers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """golden: reached, missed, not measured; of one engine, of the faster batch engine, of cores."""
+    flink = replace(LINE, engine="flink", cpu_seconds=2.4)
+    spark = replace(LINE, engine="spark", cpu_seconds=1.0)
+    polars = replace(LINE, engine="polars", guarantee="batch", cpu_seconds=0.1)
+    scale = steps.Step("some_scale", "scale", "x", lambda given: iter(()), (1, 1), (1, 1))
+    monkeypatch.setitem(steps.registry, "some_scale", scale)
+    one = replace(LINE, benchmark="scale cores", query="strong", variant="1 key", cores=1, seconds=(13.0,))
+    made = page(
+        (peers, LINE), (peers, flink), (peers, spark), (peers, polars),
+        ("some_scale", one), ("some_scale", replace(one, cores=16, seconds=(1.0,))),
+    )  # fmt: skip
+    text = report_goals.goals(made)
+    assert "| Apache Flink from memory and files, mean | 10.0 x | 12.0 x | reached | 1 figures |" in text
+    assert "| spark from memory and files, mean | 10.0 x | 5 x | **missed** | 1 figures |" in text
+    assert (
+        "| pathway from memory and files, mean | 50.0 x |  | not measured | it cannot run them, or was not run |"
+        in text
+    )
+    assert "| 0.667 x | 0.5 x | **missed** | 0 of 1 figures; least: q5 next to polars; missed by q5 |" in text
+    assert "| 16 cores against one, windows from memory | 12.0 x | 13.0 x | reached | 16 cores here: 13.0 x |" in text
 
 
 def test_every_plot_is_xml_for_light_and_dark(peers: str, tmp_path: Path) -> None:
