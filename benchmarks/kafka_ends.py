@@ -13,6 +13,7 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ PARTITIONS = 4
 BASE_US = 1_767_225_600_000_000
 _EXTRA = b"x" * 118  # about 250 bytes an event
 _SILENT_S = 60.0
+_QUIET_S = 1.0  # without a row for so long: the job is done, or stalls
 
 
 def document(number: int, rate: int) -> bytes:
@@ -71,7 +73,10 @@ def send(bootstrap: str, topic: str, rate: int, events: int, start_s: float) -> 
 
 
 def read(bootstrap: str, topic: str, partitions: int, events: int, target: Path) -> None:
-    """Save (key, highest number, window, count, when seen in ns) of every row, until each key's last event is there."""
+    """Save (key, highest number, window, count, when seen in ns) of every row, until each key's last event is there.
+
+    Rows are decoded when nothing comes any more: what that takes would be taken from the broker, and be measured.
+    """
     import orjson
     from confluent_kafka import Consumer, TopicPartition
 
@@ -80,21 +85,24 @@ def read(bootstrap: str, topic: str, partitions: int, events: int, target: Path)
          "enable.auto.commit": False, "fetch.queue.backoff.ms": 0}
     )  # fmt: skip
     reader.assign([TopicPartition(topic, part, 0) for part in range(partitions)])
+    seen: list[tuple[int, list[Any]]] = []
     rows: list[tuple[int, int, int, int, int]] = []
     newest: dict[int, int] = {}
     keys, heard_s = min(KEYS, events), time.monotonic()
     wanted = sum(range(events - keys, events))
     while sum(newest.values()) < wanted and time.monotonic() - heard_s < _SILENT_S:
-        first = reader.poll(0.05)
-        if first is None:
+        first = reader.poll(_QUIET_S)
+        if first is not None:
+            some = [first, *reader.consume(10_000, 0)]
+            seen.append((time.monotonic_ns(), [message.value() for message in some]))
+            heard_s = time.monotonic()
             continue
-        some = [first, *reader.consume(10_000, 0)]
-        now_ns, heard_s = time.monotonic_ns(), time.monotonic()
-        for message in some:
-            row = orjson.loads(message.value() or b"")
-            window_us = int(datetime.fromisoformat(row["window_start"]).timestamp()) * 1_000_000
-            rows.append((row["auction"], row["number"], window_us, row["count"], now_ns))
-            newest[row["auction"]] = max(row["number"], newest.get(row["auction"], -1))
+        for now_ns, values in seen:
+            for row in map(orjson.loads, values):
+                window_us = int(datetime.fromisoformat(row["window_start"]).timestamp()) * 1_000_000
+                rows.append((row["auction"], row["number"], window_us, row["count"], now_ns))
+                newest[row["auction"]] = max(row["number"], newest.get(row["auction"], -1))
+        seen.clear()
     reader.close()
     np.save(target, np.array(rows, np.int64))
 
