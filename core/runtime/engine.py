@@ -36,7 +36,7 @@ from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, Recovery, StateWrite
 from windrow.runtime.build import MakeSource, OperatorHead, Pipeline, SourceHead, build, whole
 from windrow.runtime.intake import Intake
-from windrow.runtime.memory import keep_freed_memory
+from windrow.runtime.memory import collect_again, keep_freed_memory, spare_collector
 from windrow.runtime.metrics import Count, EpochReport, SourceCount, Tally
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task, joined
@@ -97,6 +97,7 @@ class Engine:
         self._snapshots = SnapshotPolicy()
         self._closed_us: dict[str, int] = {}
         self._pipeline: Pipeline | None = None
+        self._sparing = False  # the garbage collector
 
     # -- start and end -------------------------------------------------------------------------------------------
 
@@ -121,10 +122,16 @@ class Engine:
             if isinstance(end, TimedSink):  # what the last epoch's publishing may have left undone
                 end.reached(self._watermark())
                 end.publish(recovery.epoch)
+        if not self._sparing:
+            spare_collector()
+            self._sparing = True
         reach("engine.restored")
 
     def close(self) -> None:
         """Let a commit in flight end, stop the threads, close the connectors and the ledger."""
+        if self._sparing:
+            self._sparing = False
+            collect_again()
         with ExitStack() as stack:  # from the last to the first, each whether or not another one fails
             stack.callback(self._ledger.close)
             for sink in self._dead_letters.values():
