@@ -34,8 +34,8 @@ _CORRUPT = 2
 _STORAGE = 56
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 2.0
 _HANGING_S = 60.0
-#: After an answer with little in it, the next question is asked no sooner than this after the last one. Of 50 k events a
-#: second a broker is asked 150 times a second instead of 400, which is half of what the engine's fetch thread costs.
+#: After an answer with little in it, the next question is asked no sooner than this after the last one: of 50 k events
+#: a second a broker is asked 150 times a second instead of 400, which is half of what the engine's fetch thread costs.
 _LINGER_S, _LITTLE_BYTES = 0.005, 64 << 10
 
 
