@@ -131,6 +131,7 @@ def _settings(number: int, port: int, controller: int, voters: str, folder: Path
         "group.min.session.timeout.ms": "1000",
         "log.cleaner.dedupe.buffer.size": str(16 << 20),
         "log.cleaner.threads": "1",
+        "log.cleaner.backoff.ms": "300",
         "num.network.threads": "2",
         "num.io.threads": "4",
         "background.threads": "2",
