@@ -103,13 +103,15 @@ class KafkaLedger:
         reach("kafka.ledger.fenced")
         self._note = notes.Note()
         self._await_settled()
-        self._read_to = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._partition]
+        first = self._read_to = topics.offsets(self._cluster, self._ledger, topics.EARLIEST)[self._partition]
         self._read_on()
         if self._note.plan is not None:
             check_plan(job, self._note.plan, self._plan)
+        elif first:
+            raise notes.gone(f"topic {self._ledger!r}, partition {self._partition}, offset {first}")
         self._note.owner += 1
         token = self._token()
-        self._send(token, notes.record("open", token, self._note.owner))
+        self._send(token, notes.record("open", token, self._note.owner, epoch=self._note.epoch))
         reach("ledger.open")
         self._ends = topics.offsets(self._cluster, self._changelog, topics.LATEST)
         self._open_cache(id_)
@@ -188,7 +190,7 @@ class KafkaLedger:
         if self._transactions is None:
             raise InvariantError("the ledger is not open")
         # with its type said: to infer it, pyarrow looks for pandas, each time again where there is none (0.3 ms)
-        encoded = encode(pa.array([b"windrow"], pa.binary()), pa.array([value], pa.binary()), _now_ms(1))
+        encoded = encode(pa.array([token.encode()], pa.binary()), pa.array([value], pa.binary()), _now_ms(1))
         if len(encoded.too_large):
             raise BrokerError(
                 f"job {self._job!r}: what the ledger has to say of an epoch takes {len(value)} bytes, more than "

@@ -1,7 +1,8 @@
 """What the ledger topic says of a job: one JSON record for each commit, and the sum of those that are read back.
 
-Kinds of records: ``open`` (a process took the job over: `owner`), ``ahead`` (the input of the next epoch is fixed) and
-``commit`` (everything). Each commit says all that is to know, so only the last one and what follows it matter.
+Kinds of records: ``open`` (a process took the job over: `owner`; `epoch` was the last), ``ahead`` (the input of the next
+epoch is fixed) and ``commit`` (everything). Each commit says all that is to know, so only the last one and what follows
+it matter. Each has a key of its own, so that a topic that is compacted keeps them.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Note:
                     raise StateError(
                         f"{where}, offset {offset}: of format {said['windrow']}, this version knows {FORMAT}"
                     )
+                if self.epoch < _committed_by(said):
+                    raise gone(f"{where}, offset {offset}")
 
     def _take(self, said: Mapping[str, Any]) -> None:
         self.tokens.add(said["token"])
@@ -73,6 +76,19 @@ class Note:
                 name: {int(part): at for part, at in parts.items()} for name, parts in said["positions"].items()
             }
             self.spans = {(name, shard): Span(*span) for name, shard, *span in said["spans"]}
+
+
+def _committed_by(said: Mapping[str, Any]) -> int:
+    """The last epoch that was committed when a record was written, as far as it says so."""
+    return int(said.get("epoch", 0)) - int(said["kind"] == "ahead")
+
+
+def gone(where: str) -> StateError:
+    """Commits that were there are not: to go on without them would do everything again."""
+    return StateError(
+        f"{where}: the commits before it are gone: the topic was cut by its retention, or by hand. What the job has "
+        "done is not known any more; give it another name to start afresh"
+    )
 
 
 def record(kind: str, token: str, owner: int, **said: Any) -> bytes:
