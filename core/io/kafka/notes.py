@@ -1,8 +1,8 @@
 """What the ledger topic says of a job: one JSON record for each commit, and the sum of those that are read back.
 
-Kinds of records: ``open`` (a process took the job over: `owner`; `epoch` was the last), ``ahead`` (the input of the next
-epoch is fixed) and ``commit`` (everything). Each commit says all that is to know, so only the last one and what follows
-it matter. Each has a key of its own, so that a topic that is compacted keeps them.
+Kinds of records: ``open`` (a process took the job over: `owner`; `epoch` was the last), ``ahead`` (the input of the
+next epoch is fixed) and ``commit`` (everything). Each commit says all that is to know, so only the last one and what
+follows it matter. Each has a key of its own, so that a topic that is compacted keeps them.
 """
 
 from __future__ import annotations
