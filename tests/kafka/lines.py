@@ -66,8 +66,13 @@ def ends(cluster: Cluster, topic: str, isolation: int) -> dict[int, int]:
             replica_id=-1, isolation_level=isolation, topics=[kind(name=topic, partitions=wanted)],
             min_version=2, max_version=7,
         )  # fmt: skip
-        answer = cluster.request(node, request, 10).topics[0].partitions[0]
-        assert not answer.error_code
+        code, deadline_s = 5, time.monotonic() + 20
+        while code in answers.RETRIABLE and time.monotonic() < deadline_s:  # a broker that has just come back
+            answer = cluster.request(node, request, 10).topics[0].partitions[0]
+            code = answer.error_code
+            time.sleep(0.05 if code else 0)
+            node = cluster.leaders([topic], 10, refresh=True)[topic].get(part, node) if code else node
+        assert not code, answers.name(code)
         found[part] = answer.offset
     return found
 
