@@ -17,7 +17,7 @@ from windrow.clock import Clock
 from windrow.config import DEFAULT_SHARDS, Limits
 from windrow.errors import PlanError
 from windrow.plan import nodes
-from windrow.plan.explain import explain
+from windrow.plan.explain import by_value, explain
 from windrow.plan.graph import Graph
 from windrow.plan.lower import lower
 from windrow.progress.ledger import Caching, Ledger
@@ -184,6 +184,9 @@ class Job:
         letters = sorted(self._dead_letter_topics())
         if letters:
             head += f"dead letters: {', '.join(letters)}, committed with the ledger\n"
+        dense = by_value(self.plan)
+        if dense:
+            head += f"keys by value while they lie close together, else hashed: {', '.join(dense)}\n"
         return head + explain(self._sinks)
 
     def graph(self) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from windrow.datatypes import DataType
 from windrow.plan import nodes
 from windrow.plan.dedup import DedupNode
 from windrow.plan.join import Join
@@ -12,6 +13,9 @@ from windrow.plan.physical import Physical
 from windrow.plan.window import Aggregate
 from windrow.units import format_us
 
+#: How types begin whose values are numbers that may lie close together.
+_NUMBERS = ("int", "uint", "date", "time", "duration")
+
 
 def explain(sinks: tuple[nodes.Node, ...]) -> str:
     """The tree of steps from each sink to its sources, with the columns that are read."""
@@ -21,6 +25,26 @@ def explain(sinks: tuple[nodes.Node, ...]) -> str:
     for sink in plan.roots:
         _write(sink, 0, plan, lines, numbers)
     return "\n".join(lines)
+
+
+def by_value(plan: Physical) -> list[str]:
+    """The operators whose table of keys may be a dense array: their key is one number, or a time."""
+    return [
+        plan.operator_name(node).partition(":")[2]
+        for node in plan.stateful
+        if len(types := _key_types(node)) == 1 and types[0].name.startswith(_NUMBERS)
+    ]
+
+
+def _key_types(node: nodes.Stateful) -> tuple[DataType, ...]:
+    match node:
+        case nodes.Aggregate():
+            return node.aggregation.key_types
+        case JoinNode():
+            return node.join.key_types
+        case RankNode():
+            return node.rank.per_types
+    return ()
 
 
 def _write(node: nodes.Node, depth: int, plan: Physical, lines: list[str], numbers: dict[int, int]) -> None:

@@ -205,6 +205,38 @@ def test_keys_that_all_meet_in_one_slot() -> None:
     assert list(grouped[0]) == list(ids)
 
 
+def test_numbers_that_lie_close_are_placed_by_value() -> None:
+    """law: wherever the range begins; what lies outside is found, and if much of that meets, all is hashed."""
+    for begin in (0, -70_000, 2**62, -(2**63)):
+        table = KeyTable([DataType("int64")])
+        near = np.random.default_rng(7).permutation(100_000) + np.int64(begin)
+        assert table.ids([pa.array(near)]).tolist() == list(range(100_000)) and table.by_value
+        slots = len(table._store.slots.slots)
+        alias = near[:2_000] ^ np.int64(slots << 3)  # each falls on the slot of one that is there
+        far = np.append(alias, near[:5])
+        assert table.ids([pa.array(far)]).tolist() == [*range(100_000, 102_000), *range(5)]
+        assert table.find([pa.array(near)]).tolist() == list(range(100_000))
+    spread = KeyTable([DataType("int64")])
+    spread.ids([pa.array(np.arange(0, 10**7, 100))])
+    texts = KeyTable([DataType("string")])
+    texts.ids([pa.array([str(n) for n in range(5_000)])])
+    assert not spread.by_value and not texts.by_value
+
+
+def test_a_table_that_is_filled_at_once_settles_by_value() -> None:
+    """law: no growth tells it to look; nulls have their id as before, and dropping keys keeps the others."""
+    table = KeyTable([DataType("int64")], expected=50_001)
+    keys = pa.array([*range(50_000), None])
+    table.ids([keys])
+    assert not table.by_value
+    table.settle()
+    assert table.by_value and table.find([keys]).tolist() == list(range(50_001))
+    table.keep(np.arange(50_001) % 2 == 0)
+    assert table.find([pa.array([0, 1, 2, None, 60_000])]).tolist() == [0, -1, 1, 25_000, -1]
+    table.clear()
+    assert not table.by_value and table.ids([pa.array([2**40, 7])]).tolist() == [0, 1]
+
+
 def test_null_float_and_width_rules() -> None:
     """golden: null is one key, NaN is NaN, -0.0 is 0.0, and a narrower column finds the keys of a wider one."""
     table = KeyTable([DataType("double")])

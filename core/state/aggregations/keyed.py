@@ -264,6 +264,7 @@ class KeyedState(ABC):
             self.keys = KeyTable(self.aggregation.key_types, expected=held.num_rows)
         if held.num_rows:
             self.keys.ids(list(held.columns))
+            self.keys.settle()
         self._saved_keys = len(self.keys)
 
 

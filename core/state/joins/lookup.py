@@ -37,6 +37,7 @@ class LookupTable:
             ids[~_keyed(keys)] = ALONE
             first = self._side.add(batch, ids, _NONE, None, _NO_HASHES)
             self._side.link(first, self._side.end, len(self._keys))
+        self._keys.settle()
 
     def pairs(self, keys: list[pa.Array]) -> Iterator[tuple[Int64s, Int64s]]:
         """Pairs (row of `keys`, row here) with equal keys, in bounded pieces, the first in ascending order."""

@@ -57,6 +57,16 @@ class KeyTable:
         """The id of each row's key, -1 for a key that is not there."""
         return self._store.ids(self._cast(keys), add=False)
 
+    @property
+    def by_value(self) -> bool:
+        """Whether keys are placed by their value, as in a dense array, and not hashed."""
+        return self._store.slots.by_value
+
+    def settle(self) -> None:
+        """All keys that are expected have come: place them by value if they lie close together."""
+        if isinstance(self._store, _Words):
+            self._store.settle()
+
     def keys(self, ids: Int32s | None = None) -> list[pa.Array]:
         """The key columns of these ids, or of all in order, with the declared types."""
         return self._store.keys(ids)
@@ -110,8 +120,12 @@ class _Words:
             if row == len(values):
                 return ids
 
+    def settle(self) -> None:
+        if not self.slots.by_value and self.slots.lie_close(self._words.view(np.uint64)):
+            self._rehash(self.slots.bits)
+
     def _rehash(self, bits: int) -> None:
-        self.slots.refill(self._words.view(np.uint64), bits)
+        self.slots.refill(self._words.view(np.uint64), bits, placing=True)
         if len(self._words) != self.slots.room:
             larger = np.empty(self.slots.room, np.int64)
             larger[: self.slots.groups] = self._words[: self.slots.groups]
