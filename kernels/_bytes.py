@@ -78,6 +78,20 @@ copy32 = _copy(ir.VectorType(_I8, 32))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing_context: Any, at: Any) -> Any:
+    """Begin to bring the cache line at an address near, and wait for nothing; the address may be any at all."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(_I32, number) for number in (0, 3, 1))])  # to read, keep, data
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def copy_long(typing_context: Any, source: Any, target: Any, count: Any) -> Any:
     """The C library's memcpy."""
 

@@ -9,6 +9,10 @@ found that all meet in one slot, on purpose or by bad luck; so the kernels count
 when it is spent, and the caller rehashes with another multiplier. Why a random one works: Dietzfelbinger, Hagerup,
 Katajainen, Penttonen, "A reliable randomized algorithm for the closest-pair problem", 1997.
 
+Where a table of int64 keys is much larger than the near caches, rows are done in blocks: first the slots of all rows of
+a block are asked for, then the keys those name, then rows are compared. Without it the processor waits for one slot
+after the other (10 M keys: 23 to 43 ns a row, and 14 to 16 with it, in turn on a busy machine).
+
 `state` is three int64: number of groups, id of the null key or -1, and the extra probes that may still be made.
 """
 
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from windrow.kernels._bytes import address, copy_run, get8, get32, get64
+from windrow.kernels._bytes import address, copy_run, get8, get32, get64, prefetch
 from windrow.kernels._compile import device, kernel
 from windrow.kernels._types import I64, R_I32, R_I64, R_U8, R_U64, U64, W_I32, W_I64, W_U8, W_U64
 
@@ -24,6 +28,8 @@ _ONE = np.uint64(1)
 #: Folds a second word into the first before the multiplication.
 PANE_FACTOR = 0xC2B2AE3D27D4EB4F
 _PANE = np.uint64(PANE_FACTOR)
+_FAR = 1 << 23  # slots, 32 MiB: smaller tables are near enough (1 M keys: as fast without)
+_BLOCK = 128  # rows: a block's slots and keys are 256 cache lines
 
 
 @kernel(I64(R_I64, R_U8, I64, U64, U64, I64, W_I64, W_I32, W_I64, W_I32))
@@ -33,8 +39,17 @@ def group_int64(keys, valid, start, multiplier, shift, add, state, slots, group_
     room = group_keys.shape[0]
     mask = np.uint64(slots.shape[0] - 1)
     nullable = valid.shape[0] > 0
+    far = slots.shape[0] >= _FAR
+    asked = start if far else keys.shape[0]
+    first_slot, first_key = address(slots), address(group_keys)
     row = start
     while row < keys.shape[0]:
+        if row == asked:
+            asked = min(row + _BLOCK, keys.shape[0])
+            for ahead in range(row, asked):
+                prefetch(first_slot + 4 * np.int64((np.uint64(keys[ahead]) * multiplier) >> shift))
+            for ahead in range(row, asked):
+                prefetch(first_key + 8 * np.int64(slots[(np.uint64(keys[ahead]) * multiplier) >> shift]))
         if nullable and valid[row] == 0:
             if null_id < 0 and add != 0:
                 if n >= room:

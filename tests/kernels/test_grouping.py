@@ -78,6 +78,24 @@ def test_group_int64(first, second, bits, multiplier):
     assert table.slots.tolist() == before.tolist()
 
 
+def test_group_int64_in_a_table_that_is_far():
+    """oracle: rows that are asked for in blocks ahead; new keys and nulls within a block, starts in the middle"""
+    dice = np.random.default_rng(3)
+    values = [None if n % 17 == 0 else int(n) for n in dice.integers(0, 400, 1_000) * 2**40]
+    slots = np.full(grouping._FAR, -1, np.int32)
+    shift = np.uint64(64 - int(grouping._FAR).bit_length() + 1)
+    state, group_keys = np.array([0, -1, 2**62], np.int64), np.zeros(1_000, np.int64)
+    ids = np.full(len(values), -9, np.int32)
+    for start, stop in ((0, 130), (130, 131), (131, 1_000)):
+        done = grouping.group_int64(
+            int64s(values)[:stop], valid(values)[:stop], start, np.uint64(GOLDEN), shift, 1,
+            state, slots, group_keys, ids,
+        )  # fmt: skip
+        assert done == stop
+    expected, known = oracle.group_int64([], values)
+    assert ids.tolist() == expected and state[0] == len(known)
+
+
 @given(st.lists(st.tuples(st.integers(-2, 3), small), max_size=60), bits, multipliers)
 def test_group_int64x2(pairs, bits, multiplier):
     """oracle: group_int64x2, grown with the words it hashes"""
