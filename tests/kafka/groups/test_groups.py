@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import windrow as wr
+from tests.broker import jars
+from tests.broker.cluster import brokers
+from tests.conftest import need_broker
 from tests.kafka.groups.job import PARTITIONS, Process, Thread, Work, await_, ending
 from windrow.testing import At, installed
 
@@ -48,6 +51,27 @@ def test_partitions_are_shared_and_move_with_their_state(work: Work) -> None:
                 work.fill(1_000)
                 work.check()
     assert one.error is None and two.error is None and three.error is None
+
+
+@pytest.mark.slow
+def test_brokers_with_the_older_protocol(tmp_path: Path) -> None:
+    """crash: as above with Kafka 3.9, whose transactions fence by what they were told at their beginning."""
+    need_broker()
+    with brokers(version=jars.OLDER, folder=tmp_path / "broker") as cluster:
+        work = Work(cluster.bootstrap)
+        work.fill(2_000)
+        one, two = Process(work, tmp_path / "one"), Thread(work.job())
+        with ending(one, two):
+            await_(lambda: shared(one, two), 60, "two shares")
+            work.fill(1_000)
+            one.signal(signal.SIGSTOP)
+            await_(lambda: two.partitions() == ALL, 40, "all partitions at the second")
+            work.fill(500)
+            one.signal(signal.SIGCONT)
+            await_(lambda: shared(one, two), 40, "two shares again")
+            one.stop()
+            work.check()
+        assert two.error is None
 
 
 def test_what_is_not_moved_goes_on(work: Work) -> None:
