@@ -43,6 +43,22 @@ def test_lookup_is_the_join_of_duckdb(bids: pa.Table, side: pa.Table, how: str, 
     assert net(found) == duck(f"select {shown} from a {how} join b on a.id = b.id {extra}", a=bids, b=side)
 
 
+@pytest.mark.parametrize("how", ["inner", "left", "semi", "anti"])
+@pytest.mark.parametrize("twice", [False, True])
+def test_keys_that_are_there_once_or_twice(how: str, twice: bool) -> None:
+    """differential: a key that is there once is its row; null equals nothing, though the table has it too"""
+    keys = [5, None, 7, 2**40, 9, *([7] if twice else [])]
+    side = pa.table({"id": pa.array(keys, pa.int64()), "w": list(range(len(keys)))})
+    rows = pa.table({"id": pa.array([7, None, 8, 5, 7, 2**40], pa.int64()), "v": list(range(6))})
+    found = wr.from_arrow(rows).join_lookup(side, "id", how=how).collect()
+    with duckdb.connect() as connection:
+        connection.register("a", rows)
+        connection.register("b", side)
+        kind = how if how in ("semi", "anti") else f"{how} outer" if how == "left" else how
+        wanted = connection.sql(f"select * from a {kind} join b using (id)").to_arrow_table()
+    assert sorted(map(str, found.to_pylist())) == sorted(map(str, wanted.to_pylist()))
+
+
 def test_tables_to_look_up_come_from_anywhere(bids: pa.Table, side: pa.Table, tmp_path: Path) -> None:
     """Differential: a frame, a file, a glob, a function, a query; the same result."""
     pyarrow.parquet.write_table(side, tmp_path / "side.parquet")

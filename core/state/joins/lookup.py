@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import Int64s, UInt64s, validity
+from windrow.batch import Int32s, Int64s, UInt64s, validity
 from windrow.errors import StateError
 from windrow.plan.join import RIGHT, Join
-from windrow.state.joins.side import ALONE, SideState
+from windrow.state.joins.side import ALONE, PAIRS_AT_ONCE, SideState
 from windrow.state.keys.table import KeyTable
 
 _NONE: Int64s = np.empty(0, np.int64)
@@ -35,8 +35,11 @@ class LookupTable:
             keys = [batch.column(name) for name in side.keys]
             ids = self._keys.ids(keys)
             ids[~_keyed(keys)] = ALONE
-            first = self._side.add(batch, ids, _NONE, None, _NO_HASHES)
-            self._side.link(first, self._side.end, len(self._keys))
+            self._side.add(batch, ids, _NONE, None, _NO_HASHES)
+        # ids are given in order of first appearance: when no key is there twice, a key's id is its row
+        self._unique = len(self._keys) == self._side.end
+        if not self._unique:
+            self._side.link(0, self._side.end, len(self._keys))
         self._keys.settle()
 
     def pairs(self, keys: list[pa.Array]) -> Iterator[tuple[Int64s, Int64s]]:
@@ -46,10 +49,18 @@ class LookupTable:
         there = _keyed(keys)
         if not there.all():
             ids[~there] = ALONE
-        return self._side.probe(ids, _NONE, 0, 0)
+        return _found(ids) if self._unique else self._side.probe(ids, _NONE, 0, 0)
 
     def take(self, names: list[str], rows: Int64s) -> list[pa.Array]:
         return self._side.store.take(names, rows)
+
+
+def _found(ids: Int32s) -> Iterator[tuple[Int64s, Int64s]]:
+    """Pairs of a place and the row whose number is there, where one is."""
+    places = np.flatnonzero(ids >= 0)
+    for start in range(0, len(places), PAIRS_AT_ONCE):
+        some = places[start : start + PAIRS_AT_ONCE]
+        yield some, ids[some].astype(np.int64)
 
 
 def _keyed(keys: list[pa.Array]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
