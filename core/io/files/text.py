@@ -46,6 +46,7 @@ class TextSource:
         self._files = find_files(paths, what)
         self.name = name or default_name(self._files)
         self._starts = [self._first_record(file) for file in self._files]
+        self._planned: dict[int, tuple[int, int, Int64s]] = {}  # partition -> (start, end, where its records end)
 
     def _first_record(self, file: File) -> int:
         with file.path.open("rb") as opened:
@@ -69,6 +70,7 @@ class TextSource:
             )
         file.check()
         end, rows_left = next_offset, max_rows
+        found: list[Int64s] = []
         state, ends = np.zeros(1, np.int64), np.empty(WINDOW_BYTES, np.int64)
         with pa.OSFile(str(file.path)) as opened:
             opened.seek(next_offset)
@@ -83,19 +85,31 @@ class TextSource:
                     fitting = 1  # one record, however large
                 if fitting:
                     end = at + int(ends[fitting - 1])
+                    found.append(ends[:fitting] + at)
                 rows_left -= fitting
                 at += window.size
                 over = fitting < count or (end > next_offset and at - next_offset >= max_bytes)
                 if over or rows_left == 0:
-                    return end
+                    return self._found(partition, next_offset, end, found)
         # the end of the file: what follows the last newline is a record too, if it still fits
-        if end == next_offset or file.size - next_offset <= max_bytes:
-            return file.size
+        if end < file.size and (end == next_offset or file.size - next_offset <= max_bytes):
+            end = file.size
+            found.append(np.array([end], np.int64))
+        return self._found(partition, next_offset, end, found)
+
+    def _found(self, partition: int, start: int, end: int, ends: list[Int64s]) -> int:
+        """Keep where the records of a range end, for `read`: looking twice takes a tenth of what decoding does."""
+        if ends:
+            self._planned[partition] = start, end, np.concatenate(ends)
         return end
 
     def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         file = self._files[partition]
         file.check()
+        start, end, ends = self._planned.pop(partition, (0, 0, np.empty(0, np.int64)))
+        if (start, end) == (start_offset, end_offset):
+            yield from self._read_planned(partition, start, ends, columns)
+            return
         at, want = start_offset, PIECE_BYTES
         with pa.OSFile(str(file.path)) as opened:
             while at < end_offset:
@@ -104,12 +118,9 @@ class TextSource:
                 ends = self._ends(buffer, at + buffer.size == end_offset)
                 if ends.size == 0:
                     if buffer.size < min(want, end_offset - at):
-                        raise LogError(f"{self.name}: {file.path} ends before byte {end_offset}: it has become shorter")
+                        raise self._shorter(partition, end_offset)
                     if want >= MAX_RECORD_BYTES:
-                        raise RecordError(
-                            f"{self.name}: the record at byte {at} of {file.path} is longer than "
-                            f"{MAX_RECORD_BYTES} bytes"
-                        )
+                        raise self._too_long(partition, at)
                     want *= 2
                     continue
                 want = PIECE_BYTES
@@ -118,6 +129,32 @@ class TextSource:
                 if piece is not None:
                     yield piece
                 at += used
+
+    def _read_planned(self, partition: int, start: int, ends: Int64s, columns: tuple[str, ...]) -> Iterator[Fetched]:
+        """`read`, where it is known that the records end there."""
+        file, at, done = self._files[partition], start, 0
+        with pa.OSFile(str(file.path)) as opened:
+            while done < len(ends):
+                upto = max(int(np.searchsorted(ends, at + PIECE_BYTES, "right")), done + 1)
+                size = int(ends[upto - 1]) - at
+                if size > MAX_RECORD_BYTES:
+                    raise self._too_long(partition, at)
+                opened.seek(at)
+                buffer = opened.read_buffer(size)
+                if buffer.size < size:
+                    raise self._shorter(partition, at + size)
+                piece = self._piece(partition, at, buffer, ends[done:upto] - at, columns)
+                if piece is not None:
+                    yield piece
+                at, done = at + size, upto
+
+    def _shorter(self, partition: int, end: int) -> LogError:
+        path = self._files[partition].path
+        return LogError(f"{self.name}: {path} ends before byte {end}: it has become shorter")
+
+    def _too_long(self, partition: int, at: int) -> RecordError:
+        path = self._files[partition].path
+        return RecordError(f"{self.name}: the record at byte {at} of {path} is longer than {MAX_RECORD_BYTES} bytes")
 
     def _ends(self, buffer: pa.Buffer, last: bool) -> Int64s:
         """Where the records of a piece end; the last one of a range may have no newline."""
