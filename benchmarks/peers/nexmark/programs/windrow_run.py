@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from rounds import TASK, files, rounds
 
 import windrow as wr
+from windrow.api.sinks import plainest
 from windrow.api.stream import Stream
 from windrow.cli.nexmark.queries import QUERIES, Events
 from windrow.io.nexmark.generator import SCHEMAS
@@ -64,7 +65,8 @@ def drop(batch: pa.RecordBatch, epoch: int) -> None:
 
 def run(data: Path, out: Path | None) -> None:
     if out is None:
-        stream(data).for_each_batch(drop, name="dropped").run()
+        made = stream(data)
+        made.for_each_batch(drop, name="dropped", changes=plainest(made)).run()
     else:
         pq.write_table(stream(data).collect(), out / "rows.parquet")
 
