@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,10 +54,15 @@ def _of_engines(page: Page) -> Iterator[Goal]:
     for where, part, asked in asked_of:
         compared = pairs(page.of_part(part))
         for engine, least in asked.items():
-            ratios = [pair.by_cpu for pair in compared if pair.theirs.engine == engine and pair.by_cpu]
+            ratios = [pair.by_cpu for pair in compared if _file(pair.theirs.engine) == engine and pair.by_cpu]
             name = page.notes.get(engine, {}).get("name", engine)
             besides = f"{len(ratios)} figures" if ratios else "it cannot run them, or was not run"
             yield Goal(f"{name} {where}, mean", least, mean(ratios), besides)
+
+
+def _file(engine: str) -> str:
+    """As the engine's notes are called: "kafka streams" is ``kafka_streams``."""
+    return re.sub(r"\W+", "_", engine.lower())
 
 
 def _of_streaming(page: Page) -> Iterator[Goal]:
