@@ -18,8 +18,9 @@ def engine(page: Page) -> str:
     rows = []
     for line in lines:
         besides = [f"{name} {_said(value)}" for name, value in line.extra.items() if not isinstance(value, dict)]
-        speed = figure(line.bytes / line.second / 1e9) if line.second and line.bytes else ""
-        rate = millions(line.events_per_s)
+        timed = any(name.endswith(("p50_ms", "commit_ms")) for name in line.extra)  # a time, and not a rate
+        speed = figure(line.bytes / line.second / 1e9) if line.second and line.bytes and not timed else ""
+        rate = "" if timed else millions(line.events_per_s)
         memory = figure(line.peak_rss_mb)
         rows.append([line.query, line.variant, str(line.cores), rate, speed, memory, ", ".join(besides)])
     if not rows:
