@@ -67,7 +67,8 @@ def _close_clients() -> None:
     from windrow.io.kafka.client import Cluster
     from windrow.io.kafka.fetcher import Fetcher
 
-    for left in [one for one in gc.get_objects() if type(one) in (Cluster, Fetcher)]:
+    gc.unfreeze()  # an engine that was never closed keeps what is alive out of the collector's sight
+    for left in [one for one in gc.get_objects() if issubclass(type(one), (Cluster, Fetcher))]:
         with contextlib.suppress(Exception):
             left.close()
 

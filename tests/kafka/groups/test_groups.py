@@ -18,6 +18,9 @@ from windrow.testing import At, installed
 
 ALL = list(range(PARTITIONS))
 
+#: kafka-python leaves the socket of a connection that is being made open when its client is closed.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def work(broker: str) -> Work:

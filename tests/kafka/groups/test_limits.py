@@ -21,6 +21,9 @@ from windrow.io.kafka import topics
 from windrow.io.kafka.client import Cluster
 from windrow.io.kafka.producer import GroupOffsets, Producer
 
+#: kafka-python leaves the socket of a connection that is being made open when its client is closed.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def work(broker: str) -> Work:
