@@ -46,6 +46,7 @@ class _Doubt(Exception):
 @dataclass(slots=True)
 class _Attempt:
     deadline_s: float
+    after_doubt: bool = False  # who leads and coordinates is looked up again: it may be another by now
     repeated: bool = False  # anything was asked twice
     base_offsets: dict[Place, int] = field(default_factory=dict)
 
@@ -121,7 +122,7 @@ class Transactions:
         deadline_s = time.monotonic() + timeout_s
         reason = ""
         while True:
-            attempt = _Attempt(min(deadline_s, time.monotonic() + _ATTEMPT_S))
+            attempt = _Attempt(min(deadline_s, time.monotonic() + _ATTEMPT_S), after_doubt=bool(reason))
             self.attempts += 1
             try:
                 self._run(attempt, records, offsets)
@@ -197,7 +198,7 @@ class Transactions:
         self, attempt: _Attempt, batches: Mapping[Place, EncodedBatch], sequences: Mapping[Place, int]
     ) -> None:
         """One batch for each partition, all brokers at once; asked again only where a broker took nothing."""
-        left, pause_s, refresh = dict(batches), _PAUSE_S, False
+        left, pause_s, refresh = dict(batches), _PAUSE_S, attempt.after_doubt
         while left:
             leaders = self._cluster.leaders({topic for topic, _ in left}, attempt.left_s(), refresh=refresh)
             requests, asked = self._requests(left, sequences, leaders)
@@ -299,7 +300,7 @@ class Transactions:
 
         Answers with a code of `handed_on` are the caller's.
         """
-        pause_s, refresh = _PAUSE_S, False
+        pause_s, refresh = _PAUSE_S, attempt.after_doubt
         key = key if key is not None else self.transactional_id
         while True:
             node = self._coordinator(attempt, kind, key, refresh)
