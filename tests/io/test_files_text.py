@@ -208,3 +208,15 @@ def test_csv_that_does_not_fit(tmp_path: Path) -> None:
         CsvSource(path)
     with pytest.raises(PlanError, match="one ASCII character"):
         CsvSource(path, delimiter="ab")
+
+
+def test_rows_stay_as_they_were_while_their_file_is_read_on(tmp_path: Path) -> None:
+    """law: what was handed out does not lie in the space that the next range is read into."""
+    path = tmp_path / "x.json"
+    path.write_text("".join(f'{{"id":{i},"text":"text number {i:05}"}}\n' for i in range(300)))
+    source, kept, at = json_source(path), [], 0
+    while (end := source.plan(0, at, 100, 1_500)) > at:
+        kept += list(source.read(0, at, end, ("id", "text")))
+        at = end
+    rows = [row for piece in kept for row in piece.data.to_pylist()]
+    assert rows == [{"id": i, "text": f"text number {i:05}"} for i in range(300)]
