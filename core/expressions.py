@@ -13,13 +13,14 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from polars.exceptions import PolarsError
 
 from windrow.arrow_types import from_arrow_schema, to_arrow_schema
 from windrow.batch import WEIGHT, is_hidden
 from windrow.datatypes import BOOL, Field, Schema
 from windrow.errors import PlanError
-from windrow.plan.expr import Expression
+from windrow.plan.expr import Expression, TextTest
 
 
 def parse(
@@ -88,7 +89,20 @@ def _describe(expr: pl.Expr, name: str, selection: bool) -> Expression:
         return column(inner.meta.output_name())
     identity = _identity(inner)
     reads = tuple(dict.fromkeys(expr.meta.root_names()))
-    return Expression(str(expr), reads, None, inner.alias(identity), identity)
+    return Expression(str(expr), reads, None, inner.alias(identity), identity, _text_test(inner))
+
+
+def _text_test(expr: pl.Expr) -> TextTest | None:
+    """`expr` as a column of text next to a text that is written out, if it is that."""
+    parts = expr.meta.pop()
+    for name, text in (parts, parts[::-1]) if len(parts) == 2 else ():
+        if not (name.meta.is_column() and text.meta.is_literal()):
+            continue
+        value = pl.select(text).item()
+        for equal, tried in ((True, (name == text, text == name)), (False, (name != text, text != name))):
+            if isinstance(value, str) and any(expr.meta.eq(each) for each in tried):
+                return TextTest(name.meta.output_name(), value, equal)
+    return None
 
 
 def _unnamed(expr: pl.Expr) -> pl.Expr:
@@ -161,8 +175,9 @@ def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[p
     """The values of each expression over a batch: one Arrow array each, as long as the batch."""
     wanted: dict[str, pl.Expr] = {}  # under names of their own: all may be called like the column that they read
     reads: dict[str, None] = {}
+    tests = {e.identity: e.test for e in expressions if e.test and _is_text(batch.column(e.test.column))}
     for expression in expressions:
-        if expression.column is None:
+        if expression.column is None and expression.identity not in tests:
             wanted[expression.identity] = expression.compiled
             names = expression.reads if expression.reads is not None else visible_names(batch)
             reads.update(dict.fromkeys(names))
@@ -171,10 +186,17 @@ def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[p
     for expression in expressions:
         if expression.column is not None:
             arrays.append(batch.column(expression.column))
+        elif (test := tests.get(expression.identity)) is not None:
+            arrays.append((pc.equal if test.equal else pc.not_equal)(batch.column(test.column), test.value))
         else:
             assert computed is not None
             arrays.append(_as_array(computed, expression.identity, batch.num_rows))
     return arrays
+
+
+def _is_text(column: pa.Array) -> bool:
+    """Text as polars does not have it: to make its own of it takes twice as long as to compare (12 ns, 5 ns)."""
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
 
 
 def visible_names(batch: pa.RecordBatch) -> list[str]:

@@ -6,13 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 
+@dataclass(frozen=True, slots=True)
+class TextTest:
+    """Whether a column of text is equal to a text (or is not)."""
+
+    column: str
+    value: str
+    equal: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Expression:
     """One output column computed row by row.
 
     `text` is for people: two expressions may be written alike (polars writes ``round(1)`` and ``round(2)`` alike) and
     be different; those of the same `identity` are the same. `reads` are the columns it needs (None: all of them);
-    `column` is set when it is nothing but that column; `compiled` belongs to ``windrow.expressions``, which made it.
+    `column` is set when it is nothing but that column, `test` when it is such a test; `compiled` belongs to
+    ``windrow.expressions``, which made it.
     """
 
     text: str
@@ -20,6 +30,7 @@ class Expression:
     column: str | None
     compiled: Any
     identity: str
+    test: TextTest | None = None
 
     def __str__(self) -> str:
         return self.text

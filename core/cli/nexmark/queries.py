@@ -28,7 +28,7 @@ class Events:
 
 Query = Callable[[Events], Stream]
 _BID = ("auction", "bidder", "price", "channel", "url", "dateTime", "extra")
-_EUROS = (pl.col("price").cast(pl.Decimal(20, 0)) * pl.lit(Decimal("0.908"))).cast(pl.Decimal(23, 3))
+_EUROS = pl.col("price").cast(pl.Decimal(20, 0)) * pl.lit(Decimal("0.908"))
 _RANKS = {
     "rank1": pl.col("price") < 10_000,
     "rank2": (pl.col("price") >= 10_000) & (pl.col("price") < 1_000_000),

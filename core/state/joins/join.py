@@ -50,7 +50,7 @@ class JoinState:
         self.watermark_us = BEFORE_TIME_US
         self._pairs: list[tuple[Int64s, Int64s, int]] = []
         self._touched: list[list[Int64s]] = [[], []]
-        self._waiting: list[tuple[int, int, pa.RecordBatch]] = []
+        self._waiting: list[tuple[int, pa.RecordBatch]] = []
         self._lonely: list[tuple[int, pa.RecordBatch]] = []
         self._log = saved.ChangeLog()
 
@@ -82,16 +82,13 @@ class JoinState:
         if not self.join.bounded:
             self._take(data, side)
             return
-        times = _ints(data, TIME)
-        for start in range(0, data.num_rows, _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
-            self._waiting.append((int(times[part].min()), side, data.slice(start, _ROWS_AT_ONCE)))
+        self._waiting.append((side, data))
 
     def _take_waiting(self) -> None:
         """Take the epoch's rows of both sides in turn, by time: a row whose side comes last would otherwise pass all
         the rows of its key that are an epoch newer (2 k keys, 10 s an epoch, 100 ms apart: 0.23 M rows/s)."""
         waiting, self._waiting = self._waiting, []
-        for _, side, data in sorted(waiting, key=itemgetter(0)):
+        for side, data in _in_turn(waiting):
             self._take(data, side)
 
     def _take(self, data: pa.RecordBatch, side: int) -> None:
@@ -314,6 +311,25 @@ class JoinState:
     def restore(self, snapshot: Tables | None, deltas: Sequence[Tables]) -> None:
         saved.restore(self, [*([snapshot] if snapshot is not None else []), *deltas])
         self._log.restored(self)
+
+
+def _in_turn(waiting: Sequence[tuple[int, pa.RecordBatch]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Sides and parts of their batches in the order of their times; what follows one another in a batch stays whole
+    where nothing comes in between (q7: 40 parts instead of 390, 0.16 s instead of 0.25)."""
+    cuts = []
+    for number, (_, data) in enumerate(waiting):
+        times = _ints(data, TIME)
+        cuts += [(int(times[at : at + _ROWS_AT_ONCE].min()), number, at) for at in range(0, len(times), _ROWS_AT_ONCE)]
+    cuts.sort(key=itemgetter(0))
+    done = 0
+    while done < len(cuts):
+        _, number, start = cuts[done]
+        end = start
+        while done < len(cuts) and cuts[done][1:] == (number, end):
+            end += _ROWS_AT_ONCE
+            done += 1
+        side, data = waiting[number]
+        yield side, data.slice(start, end - start)
 
 
 def _ints(batch: pa.RecordBatch, name: str) -> Int64s:
