@@ -16,6 +16,8 @@ PRESENT = np.uint8(1)  # the group has had a row
 DIRTY = np.uint8(2)  # it has changed since its last save
 CHANGED = np.uint8(4)  # it has changed since its last emission
 
+_SOME = 32  # one group in so many is looked up as fast as all are looked at (0.3 ns each; 10 ns with the sort)
+
 _NO_LIST: Int32s = np.empty(0, np.int32)
 
 
@@ -41,6 +43,8 @@ class _Listed:
 
     def rows(self, flags: Bytes) -> Int32s:
         """In order; those that were forgotten are left out."""
+        if self._are_many(flags):
+            return np.flatnonzero(flags & self._bit).astype(np.int32)
         rows = np.sort(self._rows[: self._count])
         listed: Int32s = rows[(flags[rows] & self._bit) != 0]
         return listed
@@ -53,8 +57,15 @@ class _Listed:
         self._count = len(left)
 
     def clear(self, flags: Bytes) -> None:
-        flags[self._rows[: self._count]] &= ~self._bit
+        if self._are_many(flags):
+            flags &= ~self._bit
+        else:
+            flags[self._rows[: self._count]] &= ~self._bit
         self._count = 0
+
+    def _are_many(self, flags: Bytes) -> bool:
+        """Whether to look at all flags is quicker than to look up some: a byte in order next to one anywhere."""
+        return self._count * _SOME > len(flags)
 
     @property
     def any(self) -> bool:
