@@ -22,8 +22,8 @@ from windrow.io.files.paths import File, Paths, default_name, find_files
 from windrow.io.rejected import record_error, rejected_records
 from windrow.kernels.text_lines import record_ends
 
-#: Bytes of one piece that `read` decodes (tens of thousands of records of a few hundred bytes).
-PIECE_BYTES = 8 << 20
+#: Bytes of one piece that `read` decodes (a hundred thousand records of a few hundred bytes; 8 MiB: a tenth slower).
+PIECE_BYTES = 32 << 20
 #: A record longer than this is an error, whatever `on_error` says: it cannot be held in memory with certainty.
 MAX_RECORD_BYTES = 64 << 20
 
