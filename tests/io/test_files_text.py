@@ -47,15 +47,18 @@ LINES = st.one_of(
     st.integers(1, 40),
     st.integers(1, 500),
     st.sampled_from([1, 7, 50, 1 << 20]),
+    st.sampled_from([1, 20, 1 << 20]),
 )
 def test_any_cut_of_ndjson_gives_the_same_rows(
-    lines: list[str], bom: bool, ended: bool, max_rows: int, max_bytes: int, window: int
+    lines: list[str], bom: bool, ended: bool, max_rows: int, max_bytes: int, window: int, ahead: int
 ) -> None:
-    """law: whatever the bounds, and the sizes of windows and pieces, each line is read once, with its byte position."""
+    """law: whatever the bounds, and the sizes of windows and pieces and of what is held, each line is read once, with
+    its byte position."""
     data = "\n".join(lines).encode() + (b"\n" if ended else b"")
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "WINDOW_BYTES", window)
         patch.setattr(text, "PIECE_BYTES", window)
+        patch.setattr(text, "AHEAD_BYTES", ahead)
         path = Path(folder) / "x.json"
         path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + data)
         expected, at = [], 3 if bom else 0

@@ -89,32 +89,37 @@ class TextSource:
                 "it is not the file that the job read before"
             )
         file.check()
-        size = min(max_bytes, max(AHEAD_BYTES // len(self._files), 1), file.size - next_offset)
+        size, share = min(max_bytes, file.size - next_offset), AHEAD_BYTES // len(self._files)
         if size <= 0:
             return next_offset
+        if share < min(size, WINDOW_BYTES):  # too many files to hold enough of each
+            ends = self._look(partition, next_offset, size, None, max_rows)
+            return next_offset + int(ends[-1]) if ends.size else self._end_of_record(file, next_offset)
+        size = min(size, share)
         space = self._spaces.pop(partition, _NO_SPACE)
         if space.size < size:
             space = np.empty(size, np.uint8)
-        ends = self._look(partition, next_offset, space[:size], max_rows)
+        ends = self._look(partition, next_offset, size, space, max_rows)
         if not ends.size:
             self._spaces[partition] = space
             return self._end_of_record(file, next_offset)
         self._ahead[partition] = _Ahead(next_offset, space, ends)
         return next_offset + int(ends[-1])
 
-    def _look(self, partition: int, start: int, data: Bytes, max_rows: int) -> Int64s:
-        """Fill `data` with what the file holds from `start` on, as far as so many records reach; where they end."""
+    def _look(self, partition: int, start: int, size: int, space: Bytes | None, max_rows: int) -> Int64s:
+        """Where records end in so many bytes from `start` on, and no more than so many; the bytes go to `space`."""
         file = self._files[partition]
-        state, room = np.zeros(1, np.int64), np.empty(min(WINDOW_BYTES, data.size), np.int64)
+        state, room = np.zeros(1, np.int64), np.empty(min(WINDOW_BYTES, size), np.int64)
+        passing = np.empty(room.size, np.uint8) if space is None else _NO_SPACE
         found: list[Int64s] = []
         at, rows_left = 0, max_rows
         with file.path.open("rb", buffering=0) as opened:
             opened.seek(start)
-            while at < data.size and rows_left:
-                window = data[at : at + WINDOW_BYTES]
+            while at < size and rows_left:
+                window = (passing if space is None else space[at:])[: min(WINDOW_BYTES, size - at)]
                 read = opened.readinto(window.data)
                 if not read:
-                    raise self._shorter(partition, start + data.size)
+                    raise self._shorter(partition, start + size)
                 count = record_ends(window[:read], self.quote, self.delimiter, state, room[:rows_left])
                 found.append(room[:count] + at)
                 rows_left -= count
