@@ -69,6 +69,8 @@ class Grid:
 
     def windows_of(self, codes: Int64s) -> tuple[Int64s, Int64s]:
         """First and last window that the panes are part of."""
+        if self.width_us == self.size_us == self.slide_us:
+            return codes, codes  # a tumbling window is its only pane
         panes = codes // self.per_pane
         skips = codes - panes * self.per_pane
         if self.cumulate:

@@ -129,6 +129,9 @@ class WindowUpdates(KeyedState):
             low, high = (np.full(len(ids), bound[0]) for bound in self._grid.windows_of(np.array([codes], np.int64)))
         else:
             low, high = self._grid.windows_of(codes)
+        if low is high:
+            self._add(low, ids, piece)
+            return
         for step in range(int((high - low).max()) + 1):
             inside = low + step <= high
             if inside.all():
