@@ -127,7 +127,8 @@ class JoinState:
     def _take_back(self, data: pa.RecordBatch, number: int) -> None:
         side = self.sides[number]
         ids = self.key_ids(data, number)
-        rows = side.take_out(ids, row_hashes([data.column(name) for name in side.store.schema.names]))
+        columns = [data.column(name) for name in side.store.schema.names]
+        rows = side.take_out(ids, row_hashes(columns), columns)
         if side.counted:
             self._touched[number].append(rows)
         times = side.time_of(rows) if self.join.timed else _NONE

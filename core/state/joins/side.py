@@ -12,6 +12,7 @@ from windrow.batch import Int32s, Int64s, UInt64s
 from windrow.errors import InvariantError
 from windrow.kernels import chains
 from windrow.state.columns import grown
+from windrow.state.keys.same import all_same, exact_ids
 from windrow.state.keys.table import KeyTable
 from windrow.state.row_store import RowStore
 from windrow.units import BEFORE_TIME_US
@@ -117,14 +118,41 @@ class SideState:
             if found:
                 yield probes[:found], rows[:found]
 
-    def take_out(self, ids: Int32s, hashes: UInt64s) -> Int64s:
-        """One row like each of these, no longer in its chain."""
-        rows = np.empty(len(ids), np.int64)
-        found = chains.unlink_rows(ids, hashes, self.origin, self.hashes, self.heads, self.nexts, rows)
-        if found < len(ids):
-            raise InvariantError("a join was told to take back a row that it was never given")
+    def take_out(self, ids: Int32s, hashes: UInt64s, columns: Sequence[pa.Array]) -> Int64s:
+        """One row like each of these, no longer in its chain. `columns` are those of the store."""
+        rows = self._unlinked(ids, hashes)
+        if (rows < 0).any() or not all_same(self.store.take(self.store.schema.names, rows), columns):
+            # two rows of a key have the same hash, or one was never there
+            self._put_back(rows[rows >= 0])
+            rows = self._unlinked(*self._exactly(ids, columns))
+            if (rows < 0).any():
+                raise InvariantError("a join was told to take back a row that it was never given")
         self.kill(rows)
         return rows
+
+    def _unlinked(self, ids: Int32s, hashes: UInt64s, held: UInt64s | None = None) -> Int64s:
+        """A row with each id and hash (`held`: other ones than those there are), out of its chain; -1 for none."""
+        rows = np.empty(len(ids), np.int64)
+        held = self.hashes if held is None else held
+        chains.unlink_rows(ids, hashes, self.origin, held, self.heads, self.nexts, rows)
+        return rows
+
+    def _put_back(self, rows: Int64s) -> None:
+        """Into the chains that they were in; where does not matter, for no bound in time is kept on them."""
+        for row in rows.tolist():
+            place = row - self.origin
+            self._link(self.ids[place : place + 1], _NONE, row)
+
+    def _exactly(self, ids: Int32s, columns: Sequence[pa.Array]) -> tuple[Int32s, UInt64s, UInt64s]:
+        """What `_unlinked` needs to find the same rows and no others: numbers of their own instead of hashes."""
+        first = self.store.base
+        places = np.flatnonzero(np.isin(self.ids[first - self.origin : self.end - self.origin], ids)) + first
+        stored = self.store.take(self.store.schema.names, places)
+        both = [pa.concat_arrays([one, other.cast(one.type)]) for one, other in zip(stored, columns, strict=True)]
+        numbers = exact_ids(both).astype(np.uint64)
+        held = np.empty(len(self.hashes), np.uint64)
+        held[places - self.origin] = numbers[: len(places)]
+        return ids, numbers[len(places) :], held
 
     def kill(self, rows: Int64s) -> None:
         """These rows are gone; they can be gathered until they are dropped."""

@@ -56,6 +56,9 @@ def _not_a_key(column: pa.Array) -> UInt64s:
 
 
 def _text_hashes(column: pa.Array) -> UInt64s:
-    """Lists and structs are rare in tables that update: their text is hashed."""
-    texts = pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())
-    return _hashes(texts, _not_a_key)
+    return _hashes(as_text(column), _not_a_key)
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """Lists and structs are rare in tables that update: they are told apart by their text."""
+    return pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())

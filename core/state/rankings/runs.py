@@ -17,6 +17,7 @@ from windrow.errors import InvariantError
 from windrow.plan.rank import Rank
 from windrow.state.changes import consolidated
 from windrow.state.keys.local import group_rows
+from windrow.state.keys.same import all_same, exact_ids
 from windrow.state.keys.table import KeyTable
 from windrow.state.rankings import saved
 from windrow.state.rankings.arena import Runs, ranks_of
@@ -137,11 +138,40 @@ class RunRanking:
         there = touched[owners]
         alive = np.ones(len(rows), np.bool_)
         if len(coming) < data.num_rows:
-            alive = _left(there, self.words[-1, rows], groups[~added], words[-1, ~added], self.rank.name)
+            taken_back = _taken(data, np.flatnonzero(~added))
+            alive = self._left(rows, there, words[-1, ~added], groups[~added], taken_back)
             self.log.gone(rows[~alive])
         order = order[alive[order]]
         ranks = ranks_of(there[order], self.words[:-1, rows[order]], self.rank.ties)
         self.runs.replace(touched, np.bincount(owners[order], minlength=len(touched)), rows[order], ranks)
+
+    def _left(
+        self, rows: Int64s, groups: Int64s, hashes: Int64s, gone_groups: Int64s, gone: pa.RecordBatch
+    ) -> npt.NDArray[np.bool_]:
+        """Which of some rows are left when as many equal ones as are gone are taken out, the newest first."""
+        size, names = len(rows), [name for name, _ in self.rank.columns]
+        both = pa.array(np.concatenate([groups, gone_groups]))
+        kinds = exact_ids([both, pa.array(np.concatenate([self.words[-1, rows], hashes]))])
+        asked = np.full(int(kinds.max()) + 1, -1)
+        asked[kinds[size:]] = np.arange(gone.num_rows)
+        alike = np.flatnonzero(asked[kinds[:size]] >= 0)
+        stored, columns = self.store.take(names, rows[alike]), [gone.column(name) for name in names]
+        wanted = np.concatenate([asked[kinds[alike]], asked[kinds[size:]]])
+        found = [pa.concat_arrays([one, other.cast(one.type)]) for one, other in zip(stored, columns, strict=True)]
+        if not all_same(found, [take(column, wanted) for column in columns]):  # two rows have the same hash
+            looked_at = np.append(alike, np.arange(size, len(both)))
+            numbers = exact_ids([both.take(pa.array(looked_at)), *found])
+            kinds = np.full(len(both), int(numbers.max()) + 1, np.int32)  # that of all rows of which none is gone
+            kinds[looked_at] = numbers
+        there, out = (np.bincount(part, minlength=int(kinds.max()) + 1) for part in (kinds[:size], kinds[size:]))
+        if (out > there).any():
+            raise InvariantError(f"{self.rank.name}: a row is taken back that was never there")
+        mine = kinds[:size]
+        order = np.argsort(mine, kind="stable")
+        place = np.arange(size) - (np.cumsum(there) - there)[mine[order]]
+        left = np.empty(size, np.bool_)
+        left[order] = place < (there - out)[mine[order]]
+        return left
 
     def _sorted(
         self, groups: Int64s, words: Int64s, all_groups: Int64s | None = None
@@ -287,23 +317,6 @@ class RunRanking:
 
     def restore(self, snapshot: Tables | None, deltas: Sequence[Tables]) -> None:
         saved.restore(self, [*([snapshot] if snapshot is not None else []), *deltas])
-
-
-def _left(groups: Int64s, hashes: Int64s, gone_groups: Int64s, gone_hashes: Int64s, name: str) -> npt.NDArray[np.bool_]:
-    """Which of some rows are left when as many equal ones as are gone are taken out, the newest first."""
-    size = len(groups)
-    grouped = group_rows([np.concatenate([groups, gone_groups]), np.concatenate([hashes, gone_hashes])])
-    assert grouped is not None  # no limit was given
-    ids, kinds = grouped[0], len(grouped[1])
-    there, gone = np.bincount(ids[:size], minlength=kinds), np.bincount(ids[size:], minlength=kinds)
-    if (gone > there).any():
-        raise InvariantError(f"{name}: a row is taken back that was never there")
-    mine = ids[:size]
-    order = np.argsort(mine, kind="stable")
-    place = np.arange(size) - (np.cumsum(there) - there)[mine[order]]
-    left = np.empty(size, np.bool_)
-    left[order] = place < (there - gone)[mine[order]]
-    return left
 
 
 def _taken(data: pa.RecordBatch, rows: Int64s) -> pa.RecordBatch:
