@@ -45,11 +45,16 @@ class Brokers:
 
 @contextmanager
 def brokers(
-    nodes: int = 1, *, version: str = NEWEST, settings: Mapping[str, str] | None = None, folder: Path | None = None
+    nodes: int = 1,
+    *,
+    version: str = NEWEST,
+    settings: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    controllers: int | None = None,
 ) -> Iterator[Brokers]:
     """A fresh cluster for the length of a ``with`` block."""
     root = folder or Path(tempfile.mkdtemp(prefix="windrow-broker-"))
-    cluster = start(root, nodes, version=version, settings=settings)
+    cluster = start(root, nodes, version=version, settings=settings, controllers=controllers)
     try:
         yield cluster
     finally:
@@ -66,13 +71,16 @@ def start(
     settings: Mapping[str, str] | None = None,
     stays: bool = False,
     format_options: list[str] | None = None,
+    controllers: int | None = None,
 ) -> Brokers:
     """Start a cluster below `root`, which must be empty. Raises `NoBrokerError` when it does not come up.
 
-    `settings` are added to each broker's, with ``{port}`` and ``{controller}`` standing for its ports."""
+    `settings` are added to each broker's, with ``{port}`` and ``{controller}`` standing for its ports.
+    Only the first `controllers` are controllers (all, unless said): the others can be down without an end of elections.
+    """
     jars = class_path(version)
     for attempt in range(_ATTEMPTS):
-        made = _make(root / f"try-{attempt}", nodes, jars, settings or {}, stays)
+        made = _make(root / f"try-{attempt}", nodes, jars, settings or {}, stays, controllers or nodes)
         # never with a dash in front, which the tool that formats the storage takes for an option
         cluster_id = base64.urlsafe_b64encode(b"w" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         for node in made:
@@ -93,9 +101,10 @@ def start(
     raise AssertionError
 
 
-def _make(root: Path, count: int, jars: str, settings: Mapping[str, str], stays: bool) -> list[Node]:
+def _make(root: Path, count: int, jars: str, settings: Mapping[str, str], stays: bool, controllers: int) -> list[Node]:
     ports = [(free_port(), free_port()) for _ in range(count)]
-    voters = ",".join(f"{number}@127.0.0.1:{controller}" for number, (_, controller) in enumerate(ports, 1))
+    voting = list(enumerate(ports, 1))[:controllers]
+    voters = ",".join(f"{number}@127.0.0.1:{controller}" for number, (_, controller) in voting)
     made = []
     for number, (port, controller) in enumerate(ports, 1):
         folder = root / str(number)
@@ -103,6 +112,8 @@ def _make(root: Path, count: int, jars: str, settings: Mapping[str, str], stays:
         ports_in = {name: value.replace("{port}", str(port)).replace("{controller}", str(controller))
                     for name, value in settings.items()}  # fmt: skip
         own = _settings(number, port, controller, voters, folder, count) | ports_in
+        if number > controllers:
+            own |= {"process.roles": "broker", "listeners": f"PLAINTEXT://127.0.0.1:{port}"}
         made.append(Node(folder, jars, number, port, controller, own, stays=stays))
     return made
 

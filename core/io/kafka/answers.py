@@ -32,6 +32,15 @@ REGROUPED = frozenset({22, 27})
 DENIED = frozenset({TOPIC_DENIED, GROUP_DENIED, CLUSTER_DENIED, TRANSACTIONAL_ID_DENIED})
 TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
 
+_REPLICAS = "fewer replicas are in sync than min.insync.replicas asks for"
+#: What somebody has to look after, where the name alone does not say it.
+_MEANING = {
+    15: "a broker is away, or too few replicas of __transaction_state or __consumer_offsets are in sync",
+    19: _REPLICAS,
+    20: _REPLICAS,
+    51: "the one before is not ended everywhere: a broker is away, or too few replicas of a topic are in sync",
+}
+
 _ACLS = {
     TOPIC_DENIED: "Read and Describe on topics that are read, Write and Describe on topics that are written",
     GROUP_DENIED: "Read on the group",
@@ -45,10 +54,11 @@ class DeniedError(BrokerError):
 
 
 def name(code: int) -> str:
-    """The protocol's name of a code, with its number."""
+    """The protocol's name of a code, with its number, and with what it means where that is somebody's work."""
     kind = kafka_errors.for_code(code)
     text = getattr(kind, "message", None) or kind.__name__
-    return f"{text} ({code})"
+    meaning = f", {_MEANING[code]}" if code in _MEANING else ""
+    return f"{text} ({code}{meaning})"
 
 
 def error(code: int, what: str, resource: str = "") -> WindrowError:

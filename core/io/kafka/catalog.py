@@ -12,6 +12,7 @@ from kafka.protocol.consumer import ListOffsetsRequest, OffsetFetchRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from windrow.errors import BrokerError
+from windrow.io.kafka.client import NotReachedError
 from windrow.io.kafka.layout import TopicPartition
 
 EARLIEST = -2
@@ -179,25 +180,30 @@ def committed_with_words(
         OffsetFetchRequest.OffsetFetchRequestTopic(name=name, partition_indexes=list(parts))
         for name, parts in _by_topic(places).items()
     ]
-    trouble = 0
+    trouble = ""
     while time.monotonic() < deadline_s:
-        node = cluster.coordinator("group", group, max(deadline_s - time.monotonic(), 0.1), refresh=trouble != 0)
+        node = cluster.coordinator("group", group, max(deadline_s - time.monotonic(), 0.1), refresh=bool(trouble))
         request = OffsetFetchRequest(group_id=group, topics=topics, require_stable=True, min_version=7, max_version=7)
-        answer = cluster.request(node, request, max(deadline_s - time.monotonic(), 0.1))
+        try:
+            answer = cluster.request(node, request, max(deadline_s - time.monotonic(), 0.1))
+        except NotReachedError as error:  # by now another may coordinate
+            trouble = str(error)
+            continue
         if answer.error_code == GROUP_NOT_ALLOWED:
             raise BrokerError(f"group {group!r} may not be read: the ACL Read (or Describe) on the group is missing")
         parts = [(topic.name, part) for topic in answer.topics for part in topic.partitions]
-        trouble = next((p.error_code for _, p in parts if p.error_code), answer.error_code)
-        if not trouble:
+        code = next((p.error_code for _, p in parts if p.error_code), answer.error_code)
+        if not code:
             return {
                 (name, part.partition_index): (part.committed_offset, part.metadata or "")
                 for name, part in parts
                 if part.committed_offset >= 0
             }
-        if trouble not in RETRIABLE:
+        trouble = f"error {code}"
+        if code not in RETRIABLE:
             break
         time.sleep(_PAUSE_S)
-    raise BrokerError(f"what group {group!r} has committed could not be had in {timeout_s:g} s: error {trouble}")
+    raise BrokerError(f"what group {group!r} has committed could not be had in {timeout_s:g} s: {trouble}")
 
 
 def _by_leader(seen: Catalog, places: Iterable[TopicPartition]) -> dict[int, list[TopicPartition]]:

@@ -30,18 +30,25 @@ _BROKEN = (
     kafka_errors.KafkaProtocolError,
     OSError,
 )
+#: A connection that is not there yet, or not in time; nothing was sent.
+_NOT_READY = (kafka_errors.NodeNotReadyError, kafka_errors.KafkaTimeoutError, *_BROKEN)
 _KINDS = {"group": 0, "transaction": 1}
 _PAUSE_S = 0.02
 _PIPELINE = 1_000  # requests on the way to one broker; 5, the default, would refuse the sixth
 _MAX_ANSWER_BYTES = 128 << 20
+_CONNECT = "socket_connection_setup_timeout_ms"
 _DEFAULTS = {
     "client_id": "windrow",
     "max_in_flight_requests_per_connection": _PIPELINE,
     "receive_message_max_bytes": _MAX_ANSWER_BYTES,
     "reconnect_backoff_ms": 20,
     "reconnect_backoff_max_ms": 1_000,
-    "socket_connection_setup_timeout_ms": 5_000,
+    _CONNECT: 3_000,
 }
+
+
+class NotReachedError(BrokerError):
+    """Nothing was sent: there is no connection to the broker that was asked."""
 
 
 class NoAnswerError(BrokerError):
@@ -52,7 +59,9 @@ class Cluster:
     """The brokers behind `bootstrap` (``"host:port, host:port"``); may be used by several threads.
 
     `settings` are those of kafka-python's connection manager (``security_protocol``, ``ssl_context``, ``sasl_...``).
-    Every call ends by its deadline; all raise `BrokerError` with a sentence that names broker and reason.
+    Every call ends by its deadline; all raise `BrokerError` with a sentence that names broker and reason. A broker that
+    was named and cannot be connected to within ``socket_connection_setup_timeout_ms`` is given up before that, by a
+    `NotReachedError`: it may be dead, and another one have its place.
     """
 
     def __init__(self, bootstrap: str, settings: Mapping[str, Any] | None = None, timeout_s: float = 10.0) -> None:
@@ -63,7 +72,9 @@ class Cluster:
         self.settings: Mapping[str, Any] = dict(settings or {})
         named = servers(bootstrap)
         self._net = NetworkSelector(client_id="windrow", slow_task_threshold_secs=0)
-        self._manager = KafkaConnectionManager(self._net, **{**_DEFAULTS, **self.settings, "bootstrap_servers": named})
+        config = {**_DEFAULTS, **self.settings, "bootstrap_servers": named}
+        self._manager = KafkaConnectionManager(self._net, **config)
+        self._connect_s = config[_CONNECT] / 1e3
         self._lock = threading.Lock()
         self._leaders: dict[str, dict[int, int]] = {}
         self._coordinators: dict[tuple[str, str], int] = {}
@@ -157,16 +168,11 @@ class Cluster:
 
     async def _ask(self, node: int | None, request: Any, deadline_s: float) -> Any:
         while True:
+            connection = await self._connected(node, deadline_s)
             try:
-                connection = await self._ready(node, deadline_s)
-            except (kafka_errors.NodeNotReadyError, *_BROKEN) as error:
-                if time.monotonic() + _PAUSE_S >= deadline_s:
-                    raise BrokerError(f"{self._named(node)} cannot be reached: {error}") from error
-                await self._net.sleep(_PAUSE_S)
-                continue
-            left_ms = max((deadline_s - time.monotonic()) * 1e3, 1.0)
-            try:
-                return await connection.send_request(request, request_timeout_ms=left_ms)
+                return await connection.send_request(
+                    request, request_timeout_ms=self._patience_ms(node, request, deadline_s)
+                )
             except kafka_errors.NodeNotReadyError:  # said before anything is sent
                 await self._net.sleep(_PAUSE_S)
             except (kafka_errors.RequestTimedOutError, *_BROKEN) as error:
@@ -178,20 +184,42 @@ class Cluster:
             if time.monotonic() >= deadline_s:
                 raise BrokerError(f"{self._named(node)} takes no requests at the moment")
 
-    async def _ready(self, node: int | None, deadline_s: float) -> Any:
-        """A connection that is open and not held up by a full buffer or a throttle."""
+    def _patience_ms(self, node: int | None, request: Any, deadline_s: float) -> float:
+        """How long to wait for an answer: to the deadline; but what any broker can answer goes to the next one."""
+        left_s = max(deadline_s - time.monotonic(), 1e-3)
+        if node is None and request.API_KEY in _READS and len(self._manager.cluster.brokers()) > 1:
+            left_s = min(left_s, max(self._connect_s, left_s / 4))
+        return left_s * 1e3
+
+    async def _connected(self, node: int | None, deadline_s: float) -> Any:
+        """A connection to `node`, which is given up before the deadline; to any broker, which is not."""
+        limit_s = deadline_s if node is None else min(deadline_s, time.monotonic() + self._connect_s)
+        while True:
+            try:
+                return await self._ready(node, limit_s, deadline_s)
+            except _NOT_READY as error:
+                if time.monotonic() + _PAUSE_S >= limit_s:
+                    within = "" if node is None else f" within {self._connect_s:g} s"
+                    raise NotReachedError(f"{self._named(node)} cannot be reached{within}: {error}") from error
+                await self._net.sleep(_PAUSE_S)
+
+    async def _ready(self, node: int | None, limit_s: float, deadline_s: float) -> Any:
+        """A connection that is open by then, and not held up by a full buffer or a throttle."""
+        limit_s = min(limit_s, time.monotonic() + self._connect_s)
         cluster = self._manager.cluster
         if node is None:
             node = self._manager.least_loaded_node()
         if node is None or cluster.broker_metadata(node) is None:
-            await cluster.refresh_metadata()
+            await self._by(self._manager.call_soon(cluster.refresh_metadata), limit_s)
             raise kafka_errors.NodeNotReadyError("not known yet")
         connection = self._manager.get_connection(node)
-        left_ms = max((deadline_s - time.monotonic()) * 1e3, 1.0)
-        await self._manager.wait_for(connection.init_future, left_ms)
+        await self._by(connection.init_future, limit_s)
         while connection.paused and not connection.closed and time.monotonic() < deadline_s:
             await self._net.sleep(0.001)
         return connection
+
+    async def _by(self, future: Any, limit_s: float) -> None:
+        await self._manager.wait_for(future, max((limit_s - time.monotonic()) * 1e3, 1.0))
 
     # -- on the caller's
 

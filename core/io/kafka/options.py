@@ -29,7 +29,12 @@ _FETCH: Mapping[str, tuple[str, float]] = {
 }
 #: Kafka's name -> ours in `Waits`.
 _WAITS = ("transaction_timeout_ms", "session_timeout_ms", "heartbeat_interval_ms", "rebalance_timeout_ms")
-_CONNECTION = ("reconnect_backoff_ms", "reconnect_backoff_max_ms", "connections_max_idle_ms")
+_CONNECTION = (
+    "reconnect_backoff_ms",
+    "reconnect_backoff_max_ms",
+    "connections_max_idle_ms",
+    "socket_connection_setup_timeout_ms",
+)
 _NAMES = (*security.OPTIONS, "client_id", *_CONNECTION, *_FETCH, *_WAITS)
 
 _POSITIONS = "positions are part of every commit, and nothing else commits them"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kafka.protocol.admin import (
     CreatePartitionsRequest,
@@ -18,7 +19,7 @@ from kafka.protocol.metadata import MetadataRequest
 from windrow.codec.kafka_encode import MAX_BATCH_BYTES, EncodedBatch
 from windrow.errors import BrokerError, WindrowError
 from windrow.io.kafka import answers
-from windrow.io.kafka.client import Cluster
+from windrow.io.kafka.client import Cluster, NotReachedError
 
 #: (topic, partition)
 Place = tuple[str, int]
@@ -62,7 +63,7 @@ def create(cluster: Cluster, topic: NewTopic, timeout_s: float = 30.0) -> bool:
         min_version=4,
         max_version=5,
     )
-    (answer,) = cluster.request(_controller(cluster, timeout_s), request, timeout_s).topics
+    (answer,) = _of_controller(cluster, request, deadline_s).topics
     if answer.error_code and answer.error_code != answers.TOPIC_EXISTS:
         said = f" ({answer.error_message})" if answer.error_message else ""
         raise answers.error(answer.error_code, f"topic {topic.name!r} cannot be created{said}", topic.name)
@@ -88,7 +89,7 @@ def grow(cluster: Cluster, topic: str, partitions: int, timeout_s: float = 30.0)
     )
     deadline_s = time.monotonic() + timeout_s
     while partition_count(cluster, topic, timeout_s) < partitions:
-        (answer,) = cluster.request(_controller(cluster, timeout_s), request, timeout_s).results
+        (answer,) = _of_controller(cluster, request, deadline_s).results
         # another process may have been quicker
         if answer.error_code not in (0, answers.INVALID_PARTITIONS) and answer.error_code not in answers.RETRIABLE:
             raise answers.error(answer.error_code, f"topic {topic!r} cannot be given {partitions} partitions", topic)
@@ -98,10 +99,16 @@ def grow(cluster: Cluster, topic: str, partitions: int, timeout_s: float = 30.0)
     cluster.leaders([topic], timeout_s, refresh=True)
 
 
-def _controller(cluster: Cluster, timeout_s: float) -> int | None:
-    """The broker that makes topics; None where any may be asked."""
-    found = cluster.request(None, MetadataRequest(topics=[], min_version=4, max_version=9), timeout_s).controller_id
-    return int(found) if found >= 0 else None
+def _of_controller(cluster: Cluster, request: Any, deadline_s: float) -> Any:
+    """The answer of the broker that makes topics; of any, where any may be asked."""
+    while True:
+        left_s = max(deadline_s - time.monotonic(), 0.1)
+        found = cluster.request(None, MetadataRequest(topics=[], min_version=4, max_version=9), left_s).controller_id
+        try:
+            return cluster.request(int(found) if found >= 0 else None, request, left_s)
+        except NotReachedError:  # by now another may be it
+            if time.monotonic() >= deadline_s:
+                raise
 
 
 def partition_count(cluster: Cluster, topic: str, timeout_s: float = 30.0) -> int:
@@ -139,7 +146,12 @@ def offsets(
                 min_version=2,
                 max_version=7,
             )
-            for answer in cluster.request(node, request, max(deadline_s - time.monotonic(), 0.1)).topics[0].partitions:
+            try:
+                said = cluster.request(node, request, max(deadline_s - time.monotonic(), 0.1)).topics[0].partitions
+            except NotReachedError as error:  # by now another may lead
+                trouble = str(error)
+                continue
+            for answer in said:
                 if not answer.error_code:
                     found[answer.partition_index] = answer.offset
                 elif answer.error_code not in answers.RETRIABLE:

@@ -13,6 +13,7 @@ epoch.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -21,17 +22,20 @@ from typing import Any, NoReturn
 from windrow.codec.kafka_encode import EncodedBatch
 from windrow.errors import BrokerError, FencedError
 from windrow.io.kafka import answers
-from windrow.io.kafka.client import Cluster
+from windrow.io.kafka.client import Cluster, NotReachedError
 from windrow.io.kafka.producer import GroupOffsets, Place, Producer
 from windrow.progress.faults import reach
 
 Records = Mapping[Place, Sequence[EncodedBatch]]
+
+log = logging.getLogger(__name__)
 
 __all__ = ["GroupOffsets", "Place", "Records", "Transactions"]
 
 _PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.2
 _ATTEMPT_S = 30.0  # one try; the transaction's own timeout is longer, so that brokers do not abort a try that runs
+_TELL_S, _TELL_AGAIN_S = 3.0, 15.0  # how long a commit stands still before that is said, and said again
 _MAX_SEQUENCE = 2**31
 #: What a request may carry; brokers take 100 MiB (``socket.request.max.bytes``).
 _MAX_REQUEST_BYTES = 16 << 20
@@ -43,9 +47,24 @@ class _Doubt(Exception):
     """An attempt ended and it is not known how far it came."""
 
 
+class _Standstill:
+    """Says, now and then, why a commit that takes long goes on taking long."""
+
+    def __init__(self, whose: str) -> None:
+        self._whose = whose
+        self._say_s = time.monotonic() + _TELL_S
+
+    def note(self, trouble: str) -> None:
+        if time.monotonic() >= self._say_s:
+            self._say_s = time.monotonic() + _TELL_AGAIN_S
+            log.warning("%s: nothing is committed at the moment, it is tried again: %s", self._whose, trouble)
+
+
 @dataclass(slots=True)
 class _Attempt:
     deadline_s: float
+    standstill: _Standstill
+    trouble: str = ""  # why what was asked last has to be asked again
     after_doubt: bool = False  # who leads and coordinates is looked up again: it may be another by now
     repeated: bool = False  # anything was asked twice
     base_offsets: dict[Place, int] = field(default_factory=dict)
@@ -53,8 +72,14 @@ class _Attempt:
     def left_s(self) -> float:
         left = self.deadline_s - time.monotonic()
         if left <= 0:
-            raise _Doubt("it took too long")
+            raise _Doubt(f"it took too long; {self.trouble}" if self.trouble else "it took too long")
         return left
+
+    def pause(self, pause_s: float, trouble: str) -> None:
+        """Wait before something is asked again; `trouble`: why."""
+        self.trouble = trouble
+        self.standstill.note(trouble)
+        time.sleep(min(pause_s, self.left_s()))
 
 
 class Transactions:
@@ -75,6 +100,7 @@ class Transactions:
         self._producer = Producer(transactional_id)
         self._sequences: dict[Place, int] = {}
         self._fenced = ""
+        self._standstill = _Standstill(self._named)
 
     @property
     def producer(self) -> tuple[int, int]:
@@ -119,10 +145,12 @@ class Transactions:
         or not within `timeout_s`. When even that could not be found out the message says so.
         """
         self._check()
+        self._standstill = _Standstill(self._named)
         deadline_s = time.monotonic() + timeout_s
         reason = ""
         while True:
-            attempt = _Attempt(min(deadline_s, time.monotonic() + _ATTEMPT_S), after_doubt=bool(reason))
+            until_s = min(deadline_s, time.monotonic() + _ATTEMPT_S)
+            attempt = _Attempt(until_s, self._standstill, after_doubt=bool(reason))
             self.attempts += 1
             try:
                 self._run(attempt, records, offsets)
@@ -200,13 +228,16 @@ class Transactions:
         """One batch for each partition, all brokers at once; asked again only where a broker took nothing."""
         left, pause_s, refresh = dict(batches), _PAUSE_S, attempt.after_doubt
         while left:
-            leaders = self._cluster.leaders({topic for topic, _ in left}, attempt.left_s(), refresh=refresh)
+            leaders = self._leaders({topic for topic, _ in left}, attempt, refresh)
             requests, asked = self._requests(left, sequences, leaders)
-            codes = dict.fromkeys(left, 5)  # no leader at the moment
+            codes, away = dict.fromkeys(left, 5), ""  # no leader at the moment
             for topic, _ in left:
                 if refresh and topic not in leaders:
                     raise BrokerError(f"{self._named}: there is no topic {topic!r}; create it, or say create=True")
             for places, answer in zip(asked, self._cluster.pipelined(requests, attempt.left_s()), strict=True):
+                if isinstance(answer, NotReachedError):
+                    away = str(answer)  # by now another may lead
+                    continue
                 if isinstance(answer, BrokerError):
                     raise _Doubt(str(answer)) from answer
                 said = {
@@ -224,8 +255,19 @@ class Transactions:
                     self._refused(code, f"topic {place[0]!r}, partition {place[1]}", place[0])
             if left:
                 attempt.repeated = refresh = True
-                time.sleep(min(pause_s, attempt.left_s()))
+                (topic, number), code = next((place, codes[place]) for place in left)
+                attempt.pause(
+                    pause_s, away or f"topic {topic!r}, partition {number}: the brokers say {answers.name(code)}"
+                )
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _leaders(self, names: Set[str], attempt: _Attempt, refresh: bool) -> Mapping[str, Mapping[int, int]]:
+        try:
+            return self._cluster.leaders(names, attempt.left_s(), refresh=refresh)
+        except answers.DeniedError:
+            raise
+        except BrokerError as error:
+            raise _Doubt(str(error)) from error
 
     def _requests(
         self,
@@ -305,6 +347,10 @@ class Transactions:
         while True:
             node = self._coordinator(attempt, kind, key, refresh)
             (answer,) = self._cluster.pipelined([(node, request())], attempt.left_s())
+            if isinstance(answer, NotReachedError):
+                refresh = True  # by now another may coordinate
+                attempt.pause(pause_s, str(answer))
+                continue
             if isinstance(answer, BrokerError):
                 raise _Doubt(str(answer)) from answer
             code = code_of(answer)
@@ -314,7 +360,7 @@ class Transactions:
                 self._refused(code, what, key)
             refresh = code in answers.MOVED
             attempt.repeated = attempt.repeated or code != answers.CONCURRENT_TRANSACTIONS
-            time.sleep(min(pause_s, attempt.left_s()))
+            attempt.pause(pause_s, f"{what}: the brokers say {answers.name(code)}")
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _coordinator(self, attempt: _Attempt, kind: str, key: str, refresh: bool) -> int:
@@ -411,6 +457,7 @@ class Transactions:
                 if answer.error_code not in answers.RETRIABLE:
                     self._cannot_initialise(answer.error_code)
                 trouble, refresh = answers.name(answer.error_code), answer.error_code in answers.MOVED
+            self._standstill.note(f"no producer id: {trouble}")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         raise BrokerError(f"{self._named}: no producer id within the time given: {trouble}")
