@@ -92,7 +92,8 @@ class Job:
 
         `until`: ``"caught up"`` stops when everything that is there now has been read; a function of `Progress` stops
         when it gives True. `epochs` stops after so many, `timeout` after so many seconds. `stop()`, SIGINT and SIGTERM
-        stop too: always after a whole epoch, committed. Called again, a stopped job goes on where it was.
+        stop too: always after a whole epoch, committed. Called again, a stopped job goes on where it was. One that has
+        come to the end of its sources has closed its windows: it stays finished, in every process, and reads nothing.
         `on_progress` is called after every epoch, and now and then while nothing comes.
 
         A partition of which a piece is damaged for good comes to a halt there while the others go on
@@ -121,6 +122,7 @@ class Job:
                     break
             finished = runner.finished
             runner.drain()
+            self.progress.finished = finished  # also of a job that had come to its end before, and reads nothing
             self._report(runner, on_progress, idle=False)
             if isinstance(until, str):
                 runner.check_stopped()

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -230,6 +231,46 @@ def test_a_topic_that_was_made_again_is_another_topic(cluster: Cluster, tmp_path
         reading.job.run(timeout=10)
     with pytest.raises(BrokerError, match="topic 'a' was deleted and made again"):
         Reading(source(cluster, "a"), ledger=tmp_path / "log").up_to_date()
+
+
+def test_a_topic_that_is_gone_when_a_job_starts_again_is_told(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """golden: a named one stops it; one of a pattern is said, and the others go on."""
+    for topic in "ab":
+        fill(cluster.topic(topic)[0], range(3))
+
+    def job(topics: str | re.Pattern[str]) -> wr.Job:
+        stream = wr.read_kafka(cluster.bootstrap, topics, format="raw")
+        return wr.job(stream.select("value").write_log(tmp_path / "log", "out"), name=str(topics))
+
+    for topics in ("a", re.compile("a|b")):
+        with job(topics) as first:
+            first.run(until="caught up")
+    fill(cluster.topics["b"].logs[0], range(3, 5))
+    del cluster.topics["a"]
+    with pytest.raises(BrokerError, match="there is no topic 'a', or it may not be seen"):
+        job("a").run(until="caught up")
+    with job(re.compile("a|b")) as again:
+        assert again.run(until="caught up").events == 2
+    assert "topic 'a', which this job has read before, is not there any more" in caplog.text
+
+
+def test_a_job_that_has_come_to_its_end_stays_finished(cluster: Cluster, tmp_path: Path) -> None:
+    """law: its windows are closed; what comes to its topic later is another job's."""
+    fill(cluster.topic("a")[0], range(3))
+
+    def job() -> wr.Job:
+        stream = wr.read_kafka(cluster.bootstrap, "a", format="raw", end="latest")
+        return wr.job(stream.select("value").write_log(tmp_path / "log", "out"), name="ended")
+
+    with job() as first:
+        assert first.run().finished
+        fill(cluster.topics["a"].logs[0], range(3, 5))
+        assert (first.run().events, first.progress.finished) == (3, True)
+    with job() as again:
+        progress = again.run()
+    assert (progress.events, progress.finished) == (0, True)
 
 
 def test_a_damaged_batch_stops_its_partition_and_no_other(cluster: Cluster) -> None:

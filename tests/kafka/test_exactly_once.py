@@ -188,6 +188,34 @@ def test_from_kafka_into_files_and_into_another_ledger(broker: str, tmp_path: Pa
     assert sorted(files, key=str) == wanted
 
 
+def numbers(broker: str, topic: str) -> list[int]:
+    return sorted(row["n"] for row in read(broker, topic, wr.schema(n="int64")))
+
+
+@pytest.mark.parametrize("epochs", [0, 1, None])
+def test_a_sink_beside_another_ledger_whose_job_is_taken_over(broker: str, tmp_path: Path, epochs: int | None) -> None:
+    """crash: an epoch is written ahead, another process opens the job, and does so many; the first one writes nothing
+    more, and does not stop the other one."""
+    target = fresh("beside")
+    wr.Log(tmp_path / "log").close()
+
+    def job() -> wr.Job:
+        rows = wr.from_arrow(pa.table({"n": range(30)}), name="numbers")
+        sink = rows.write_kafka(broker, target, create=True, partitions=2)
+        return wr.job(sink, name=f"job-{target}", ledger=tmp_path / "log", limits=wr.Limits(epoch_rows=10))
+
+    with job() as second:
+        with (
+            installed(At("commit.begin", lambda: second.run(epochs=epochs), 2)),
+            pytest.raises(wr.FencedError),
+            job() as first,
+        ):
+            first.run()
+        assert numbers(broker, target) == list(range(30 if epochs is None else 10 + 10 * epochs))
+        second.run()
+    assert numbers(broker, target) == list(range(30))
+
+
 def test_what_is_missing_is_said(broker: str) -> None:
     """law: a topic that is not there, and a record that is too large, in words."""
     rows = wr.from_arrow(pa.table({"key": [1], "value": ["x" * 2_000_000]}), name="rows")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 #: After this the controllers take a broker that is not heard of for dead, and another one leads.
 SESSION_S = 3.0
+QUICK = {"broker.session.timeout.ms": str(int(SESSION_S * 1e3)), "broker.heartbeat.interval.ms": "500"}
 CONNECT_S = 1.0
 #: What the rest may take on a busy machine: electing, looking it up, initialising, sending again.
 REST_S = 7.0
@@ -27,8 +28,7 @@ REST_S = 7.0
 @pytest.fixture(scope="module")
 def three() -> Iterator[Brokers]:
     need_broker()
-    quick = {"broker.session.timeout.ms": str(int(SESSION_S * 1e3)), "broker.heartbeat.interval.ms": "500"}
-    with brokers(3, settings=quick) as running:
+    with brokers(3, settings=QUICK) as running:
         yield running
 
 
@@ -45,7 +45,7 @@ def test_after_the_death_of_a_broker_commits_go_on_soon(three: Brokers, role: st
     down = three.nodes[number - 1]
     down.kill()
     begun_s = time.monotonic()
-    sent.commit(records(topic, "b"), committed=lambda: False)
+    sent.commit(records(topic, "b"), timeout_s=30, committed=lambda: False)
     assert time.monotonic() - begun_s < SESSION_S + CONNECT_S + REST_S
     begun_s = time.monotonic()
     with pytest.raises(NotReachedError, match=rf"broker {number} .*cannot be reached within 1 s"):

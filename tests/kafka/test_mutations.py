@@ -15,24 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from tests.broker.cluster import Brokers, brokers
 from tests.io import kafka_double, test_kafka_source
 from tests.kafka import proxy as net
 from tests.kafka import (
+    test_brokers_die,
+    test_cleaned,
     test_corrupt_fetch,
     test_exactly_once,
+    test_failover,
     test_network,
     test_read_conformance,
+    test_replay,
     test_transaction,
 )
 from tests.kafka.groups import test_limits
 from tests.kafka.groups.job import Work
 from windrow.codec import kafka_records
 from windrow.errors import StateError, WindrowError
-from windrow.io.kafka import fetch_wire, fetcher, ledger, received, sink, source, stored, transaction
+from windrow.io.kafka import fetch_wire, fetcher, ledger, received, replay, sink, source, stored, transaction
 from windrow.io.kafka.client import Cluster
 from windrow.io.kafka.producer import Producer
+from windrow.io.kafka.replay import KafkaReplay
 
 Patch = pytest.MonkeyPatch
 Check = Callable[[str], None]
@@ -116,6 +123,26 @@ def grouped(test: Callable[..., None]) -> Check:
         work.fill(1_000)
         with pytest.MonkeyPatch.context() as patch:
             test(work, patch)
+
+    return check
+
+
+def with_folder(test: Callable[..., None], *arguments: Any) -> Check:
+    def check(broker: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            test(broker, Path(folder), *arguments)
+
+    return check
+
+
+def on_its_own(test: Callable[..., None], nodes: int = 1, settings: Mapping[str, str] | None = None) -> Check:
+    """With brokers that it may kill, given to a function that calls the test."""
+
+    def check(_: str) -> None:
+        with brokers(nodes, settings=settings) as running:
+            test(running)
+            for node in running.nodes:
+                node.kill()
 
     return check
 
@@ -297,14 +324,94 @@ def no_positions(patch: Patch) -> None:
     patch.setattr(ledger.KafkaLedger, "open", forgetting)
 
 
-def _files(broker: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        test_exactly_once.test_from_kafka_into_files_and_into_another_ledger(broker, Path(folder))
-
-
-@mutation("a sink beside another ledger does not remember its epoch", _files)
+@mutation(
+    "a sink beside another ledger does not remember its epoch",
+    with_folder(test_exactly_once.test_from_kafka_into_files_and_into_another_ledger),
+)
 def sink_forgets_epoch(patch: Patch) -> None:
     patch.setattr(sink.KafkaSink, "_remembered", lambda self: (0, self._word))
+
+
+@mutation(
+    "whether another process has left its word is not looked at by a sink",
+    with_folder(test_exactly_once.test_a_sink_beside_another_ledger_whose_job_is_taken_over, 0),
+)
+def word_unread(patch: Patch) -> None:
+    whole = sink.KafkaSink._remembered
+
+    def ours(self: sink.KafkaSink) -> tuple[int, str]:
+        epoch, word = whole(self)
+        return (epoch, self._word) if self._word else (epoch, word)  # until it has a word it has to read one
+
+    patch.setattr(sink.KafkaSink, "_remembered", ours)
+
+
+def _two_replays(broker: str) -> None:
+    test_replay.test_another_replay_fences_the_first(broker, test_brokers_die.letters(broker))
+
+
+@mutation("whether another process has left its word is not looked at by a replay", _two_replays)
+def replay_word_unread(patch: Patch) -> None:
+    whole = KafkaReplay._read_on
+
+    def once(self: KafkaReplay) -> None:
+        if self._transactions is None:
+            whole(self)
+
+    patch.setattr(KafkaReplay, "_read_on", once)
+
+
+def _dies(own: Brokers) -> None:
+    test_brokers_die.test_a_broker_that_dies_before_it_can_answer(own, 2)
+
+
+@mutation("who is taken for a zombie believes it, though nobody has left a word", on_its_own(_dies))
+def zombie_believed(patch: Patch) -> None:
+    whole = transaction.Transactions._take_back
+    patch.setattr(transaction.Transactions, "_take_back", lambda self, deadline_s, mine: whole(self, deadline_s, None))
+
+
+def _left_open(own: Brokers) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        test_brokers_die.test_records_that_a_broker_left_open_stop_a_replay(own, patch)
+
+
+def _left_open_beside(own: Brokers) -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        test_brokers_die.test_records_that_a_broker_left_open_stop_a_sink_beside_another_ledger(
+            own, Path(folder), patch
+        )
+
+
+@mutation("a replay does not look for records that a broker left open", on_its_own(_left_open))
+def replay_unsettled(patch: Patch) -> None:
+    patch.setattr(replay, "await_settled", lambda *given: None)
+
+
+@mutation("a sink does not look for records that a broker left open", on_its_own(_left_open_beside))
+def sink_unsettled(patch: Patch) -> None:
+    patch.setattr(sink, "await_settled", lambda *given: None)
+
+
+@mutation("records of the ledger have the same key", test_cleaned.test_a_compacted_ledger_and_changelog_lose_nothing)
+def one_ledger_key(patch: Patch) -> None:
+    whole = ledger.encode
+
+    def encode(keys: Any, values: Any, *rest: Any, **options: Any) -> Any:
+        note = len(values) == 1 and values[0].as_py().startswith(b"{")
+        return whole(pa.array([b"ledger"], pa.binary()) if note else keys, values, *rest, **options)
+
+    patch.setattr(ledger, "encode", encode)
+
+
+def _leader_dies(three: Brokers) -> None:
+    test_failover.test_after_the_death_of_a_broker_commits_go_on_soon(three, "leader")
+
+
+@mutation("who leads is not looked up again", on_its_own(_leader_dies, 3, test_failover.QUICK))
+def leader_kept(patch: Patch) -> None:
+    whole = Cluster.leaders
+    patch.setattr(Cluster, "leaders", lambda self, names, timeout_s, **_: whole(self, names, timeout_s))
 
 
 # -- reading

@@ -16,7 +16,7 @@ from tests.conftest import need_broker
 from tests.kafka.groups.job import Thread, await_, ending
 from tests.kafka.lines import left_open, made, produce
 from tests.kafka.test_exactly_once import latest, read
-from tests.kafka.test_failover import SESSION_S
+from tests.kafka.test_failover import QUICK
 from windrow.io.kafka.client import Cluster
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
@@ -31,8 +31,7 @@ TOTALS = wr.schema(key="int64", n="int64", total="int64")
 def three() -> Iterator[Brokers]:
     """The first is the controller, so that there are elections, and smaller sets of replicas, without the others."""
     need_broker()
-    quick = {"broker.session.timeout.ms": str(int(SESSION_S * 1e3)), "broker.heartbeat.interval.ms": "500"}
-    with brokers(3, settings=quick, controllers=1) as running:
+    with brokers(3, settings=QUICK, controllers=1) as running:
         yield running
         for node in running.nodes:  # without their controller the others take half a minute to stop
             node.kill()

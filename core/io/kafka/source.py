@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from windrow.io.kafka.fetcher import Fetcher, FetchLimits
 from windrow.io.kafka.layout import Layout, TopicPartition
 from windrow.io.rejected import record_error
 from windrow.progress.faults import reach
+
+log = logging.getLogger(__name__)
 
 PIECE_ROWS = 65_536
 _SMALL_ROWS, _SMALL_BYTES = 8_192, 4 << 20  # smaller pieces are joined: a decoder's cost per call would show
@@ -270,6 +273,7 @@ class KafkaSource:
         seen = self._first_look
         for topic in sorted(seen.topics):
             self._check_id(topic, seen)
+        self._tell_missing(seen)
         fetcher = Fetcher(self._cluster, self._limits, self._look, self._gone)
         new = [n for topic in sorted(seen.topics) for n in self.layout.add(topic, seen.topics[topic].id,
                                                                          seen.topics[topic].partitions)]  # fmt: skip
@@ -285,6 +289,17 @@ class KafkaSource:
         self._note_ends(fetcher)
         fetcher.start(seen)
         return fetcher
+
+    def _tell_missing(self, seen: Catalog) -> None:
+        """Of a pattern: a topic that goes while the job runs stops it; whoever starts it again goes on without that."""
+        for topic in self.layout.ids:
+            if topic not in seen.topics and self.wanted.matches(topic):
+                log.warning(
+                    "source %r: topic %r, which this job has read before, is not there any more, or may not be seen; "
+                    "the job goes on without it",
+                    self.name,
+                    topic,
+                )
 
     def _look_first(self) -> Catalog:
         seen = self._catalog()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
+import os
 import random
 import signal
 import time
@@ -45,6 +46,7 @@ class Life:
     seed: int
     events: int  # of each partition
     replication: int = 1
+    transaction_timeout_s: float = 60.0  # after which brokers abort what lies open
 
     def topic(self, output: str) -> str:
         return f"{self.name}.{output}"
@@ -99,8 +101,9 @@ def make_job(life: Life, epoch_rows: int) -> wr.Job:
     hopping = timed.group_by("word").window(wr.hopping("10s", "5s")).agg(n=wr.count(), low=wr.min("value"))
     totals = events.group_by("word").agg(n=wr.count(), total=wr.sum("value"))
     plain = timed.filter(pl.col("value") % 3 != 0).select("id", "key", doubled=pl.col("value") * 2)
+    waits = {"transaction_timeout_ms": int(life.transaction_timeout_s * 1e3)}  # the ledger is made by the first sink
     sinks = [
-        plain.write_kafka(at, life.topic("plain"), key="key"),
+        plain.write_kafka(at, life.topic("plain"), key="key", kafka=waits),
         tumbling.write_kafka(at, life.topic("tumbling"), key="key"),
         tumbling.late.select("id", "key").write_kafka(at, life.topic("late")),
         hopping.write_kafka(at, life.topic("hopping")),
@@ -109,11 +112,11 @@ def make_job(life: Life, epoch_rows: int) -> wr.Job:
     return wr.job(*sinks, name=life.name, shards=3, limits=wr.Limits(epoch_rows=epoch_rows, interval_ms=0))
 
 
-def attempt(life: Life, number: int, *, epoch_rows: int, point: str | None, arrival: int) -> int:
-    """Run the job until it ends, or dies at the `arrival`-th reach of `point`."""
+def attempt(life: Life, number: int, *, epoch_rows: int, point: str | None, arrival: int, stops: bool = False) -> int:
+    """Run the job until it ends, or dies at the `arrival`-th reach of `point`; when it `stops`, until it is resumed."""
     faulthandler.register(signal.SIGUSR1, (life.root / f"stacks.{number}").open("w"))
     counts: Counter[str] = Counter()
-    fault = faults.At(point, faults.crash, arrival) if point else None
+    fault = faults.At(point, _stop if stops else faults.crash, arrival) if point else None
 
     def handler(reached: str) -> None:
         counts[reached] += 1
@@ -135,6 +138,10 @@ def attempt(life: Life, number: int, *, epoch_rows: int, point: str | None, arri
         raise
     (life.root / f"reached.{number}").write_text(json.dumps(counts))
     return ENDED
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 # -- what readers see

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,7 +29,9 @@ from tests.kafka.soak.life import CRASHED, ENDED, FENCED, Life
 from windrow.progress import faults
 
 #: What happens to an attempt, and how often of a hundred.
-KINDS = {"point": 46, "kill": 22, "zombie": 7, "broker kill": 9, "broker stop": 5, "broker pause": 6, "none": 5}
+KINDS = {
+    "point": 42, "kill": 22, "zombie": 7, "pause": 4, "broker kill": 9, "broker stop": 5, "broker pause": 6, "none": 5,
+}  # fmt: skip
 #: Where a job of this kind can die.
 POINTS = tuple(
     point
@@ -38,6 +41,10 @@ POINTS = tuple(
 )
 #: What an attempt comes to once; the rest it comes to in every epoch.
 ONCE = ("engine.opened", "engine.restored", "kafka.source.placed", "kafka.ledger.fenced", "ledger.open")
+#: Where a process is stopped in the middle of a transaction.
+PAUSES = ("kafka.partly_produced", "kafka.produced", "kafka.offsets")
+#: How the coordinator looks for transactions that have lain open for too long; every 10 s else.
+SETTINGS = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}
 MOST_ROUNDS = 12  # of one life; then it is left alone, and has to end
 PATIENCE_S = 150.0
 
@@ -52,7 +59,7 @@ class Failure(Exception):
 
 @dataclass
 class Options:
-    """`minutes`: how long to go on, whatever `rounds` says; `pauses_s`: for how long a broker is stopped."""
+    """`minutes`: how long to go on, whatever `rounds` says; `pauses_s`: how long what is stopped stays so."""
 
     rounds: int = 40
     minutes: float | None = None
@@ -63,6 +70,8 @@ class Options:
     events: int = 240
     pauses_s: tuple[float, float] = (0.5, 3.0)
     folder: str | None = None
+    transaction_timeout_s: float = 60.0
+    say: bool = False  # how far it is, every minute
 
 
 @dataclass
@@ -73,6 +82,7 @@ class Tally:
     lives: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
     fenced: int = 0
+    doubts: int = 0  # attempts that ended although the brokers had given up a transaction of theirs, or one was unclear
     hanging: int = 0  # lives that ended because a broker lost the end of a transaction
     rows: int = 0  # read and compared
     seconds: float = 0.0
@@ -85,6 +95,7 @@ class Tally:
         ways = ", ".join(f"{name} {count}" for name, count in sorted(self.deaths.items()))
         return (
             f"{self.rounds} rounds in {self.lives} lives, {self.seconds} s: {ways}; {self.fenced} processes fenced, "
+            f"{self.doubts} came back from a doubt, "
             f"{self.hanging} stopped by a transaction that a broker left open, {self.rows} rows verified\n"
             + (f"FAILED: {self.failure}" if self.failure else "nothing lost, nothing twice, nothing left open")
         )
@@ -100,19 +111,21 @@ class Server:
         self._folder = Path(tempfile.mkdtemp(prefix="windrow-soak-", dir=options.folder))
         self._unreached = list(POINTS)
         self._until_s = 0.0
+        self._say_s = 0.0
         self._brokers: Brokers | None = None
         self._children: set[int] = set()
         self._duration_s = 2.0  # of an attempt that is left alone
 
     def run(self) -> Tally:
         options, begun_s = self.options, time.monotonic()
-        self._brokers = start(self._folder / "brokers", options.nodes, version=options.version)
+        self._brokers = start(self._folder / "brokers", options.nodes, version=options.version, settings=SETTINGS)
         self._until_s = time.monotonic() + (options.minutes or 0) * 60
         gc.collect()
         gc.freeze()
         try:
             while self._goes_on():
                 self._live()
+                self._say(begun_s)
             shutil.rmtree(self._folder / "lives", ignore_errors=True)
         except Failure as failure:
             self.tally.failure = f"{failure} (seed {options.seed}; what is left: {self._folder})"
@@ -132,6 +145,13 @@ class Server:
             return time.monotonic() < self._until_s
         return self.tally.rounds < self.options.rounds
 
+    def _say(self, begun_s: float) -> None:
+        now_s = time.monotonic()
+        if self.options.say and now_s >= self._say_s:
+            self._say_s = now_s + 60
+            self.tally.seconds = round(now_s - begun_s, 1)
+            print(self.tally.text().splitlines()[0], file=sys.stderr, flush=True)
+
     # -- one life
 
     def _live(self) -> None:
@@ -142,7 +162,7 @@ class Server:
         root.mkdir(parents=True)
         made = Life(
             self._brokers.bootstrap, f"life-{self.tally.lives}", root, seed, self.options.events,
-            min(self.options.nodes, 3),
+            min(self.options.nodes, 3), self.options.transaction_timeout_s,
         )  # fmt: skip
         model = Model(generate(seed, made.events))
         self._must_end(made, partial(lives.prepare, made, model), "prepare")
@@ -186,11 +206,16 @@ class Server:
         if kind == "point":
             point = self._point()
             arrival = 1 if point in ONCE else self.chance.choice((1, 1, 2, 3, 5))
-        run = partial(lives.attempt, made, number, epoch_rows=epoch_rows, point=point, arrival=arrival)
+        elif kind in ("pause", "zombie"):
+            point, arrival = self.chance.choice(PAUSES), self.chance.choice((2, 3, 5))
+        stops = kind in ("pause", "zombie")
+        run = partial(lives.attempt, made, number, epoch_rows=epoch_rows, point=point, arrival=arrival, stops=stops)
         begun_s = time.monotonic()
         pid = self._fork(made, run, f"attempt {number}")
         if kind == "kill":
             status = self._killed(made, pid)
+        elif kind == "pause":
+            status = self._paused(made, pid, number)
         elif kind == "zombie":
             status = self._zombie(made, pid, number, epoch_rows)
         else:
@@ -209,6 +234,9 @@ class Server:
             raise Hanging
         elif status != ENDED:
             raise Failure(f"{made.name}, attempt {number} ({kind}) ended with {status}: {_errors(made)}")
+        if status == ENDED and (made.root / f"reached.{number}").exists():
+            said = json.loads((made.root / f"reached.{number}").read_text())
+            self.tally.doubts += bool(said.get("kafka.recovered"))
         if status == ENDED and kind in ("none", "point"):
             self._duration_s = 0.7 * self._duration_s + 0.3 * (time.monotonic() - begun_s)
         return status
@@ -223,15 +251,24 @@ class Server:
         os.kill(pid, signal.SIGKILL)
         return self._wait(made, pid, "a killed attempt")
 
+    def _paused(self, made: Life, pid: int, number: int) -> int:
+        """One is stopped in the middle of a transaction, and goes on; brokers may have given the transaction up."""
+        if not self._stopped(pid):
+            return self._wait(made, pid, "one that should stop")
+        time.sleep(self._pause_s())
+        os.kill(pid, signal.SIGCONT)
+        self.tally.deaths["pause"] += 1
+        return self._wait(made, pid, "the one that was stopped")
+
     def _zombie(self, made: Life, pid: int, number: int, epoch_rows: int) -> int:
         """One is stopped, another takes over; then the first goes on. Of both one may say that it was replaced."""
-        ended = self._sleep(pid, self.chance.uniform(0.05, self._duration_s))
-        if ended is not None:
-            return ended
-        os.kill(pid, signal.SIGSTOP)
+        if not self._stopped(pid):
+            return self._wait(made, pid, "one that should stop")
         run = partial(lives.attempt, made, number + 1_000, epoch_rows=epoch_rows, point=None, arrival=1)
         second = self._fork(made, run, f"attempt {number}, second")
-        early = self._sleep(second, self.chance.uniform(0.2, self._duration_s))
+        awake_s = time.monotonic() + self._pause_s()
+        early = self._sleep(second, awake_s - time.monotonic())
+        time.sleep(max(awake_s - time.monotonic(), 0))
         os.kill(pid, signal.SIGCONT)
         self.tally.deaths["zombie"] += 1
         first = self._wait(made, pid, "the one that was stopped")
@@ -240,7 +277,23 @@ class Server:
             self.tally.fenced += 1
         if not {first, other} <= {ENDED, FENCED} or first == other == FENCED:
             raise Failure(f"{made.name}: of two processes one ended with {first}, one with {other}: {_errors(made)}")
+        if first == FENCED and not any(word in _errors(made) for word in ("has taken over", "was taken over")):
+            raise Failure(f"{made.name}: who was replaced does not say so: {_errors(made)}")
         return ENDED
+
+    def _pause_s(self) -> float:
+        return self.chance.uniform(*self.options.pauses_s)
+
+    def _stopped(self, pid: int) -> bool:
+        """Wait until a child has stopped itself; False when it ends before that."""
+        flags = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            seen = os.waitid(os.P_PID, pid, flags)
+            if seen is not None:
+                return seen.si_code == os.CLD_STOPPED
+            time.sleep(0.01)
+        return False
 
     def _hurt_broker(self, kind: str, running: Path) -> None:
         """While the job runs: one that starts and finds no broker says so and ends."""
@@ -253,7 +306,7 @@ class Server:
         self.tally.deaths[kind] += 1
         if kind == "broker pause":
             node.pause()
-            time.sleep(self.chance.uniform(*self.options.pauses_s))
+            time.sleep(self._pause_s())
             node.resume()
             return
         (node.kill if kind == "broker kill" else node.stop)()
@@ -272,7 +325,7 @@ class Server:
             raise Failure(f"{made.name}: {name} ended with {status}: {_errors(made)}")
 
     def _wait(self, made: Life, pid: int, name: str) -> int:
-        status = self._sleep(pid, PATIENCE_S)
+        status = self._sleep(pid, PATIENCE_S + self.options.pauses_s[1])
         if status is not None:
             return status
         with suppress(ProcessLookupError):
