@@ -144,8 +144,9 @@ def _check_arrival(order: tuple[nodes.Node, ...]) -> None:
     for node in order:
         if isinstance(node, nodes.Aggregate) and node.ordered and id(node.input) in derived:
             raise PlanError(
-                f"{node.spec.name}: first, last, collect_list and count windows go by the order in which events "
-                "arrive, which results of windows and joins do not have; take min or max, or top_k by a column"
+                f"{node.spec.name}: first, last, collect_list, arg_min, arg_max and count windows go by the order in "
+                "which events arrive, which results of windows and joins do not have; take min or max, or top_k by a "
+                "column"
             )
         above = (node.of.inputs[node.side],) if isinstance(node, nodes.Late) else node.inputs
         if isinstance(node, nodes.Stateful) or any(id(child) in derived for child in above):
