@@ -1,28 +1,30 @@
 """Nexmark and the Yahoo streaming benchmark, from memory and files, by windrow and by others.
 
-Every program runs the query cold, then warm, with results dropped; then once more over a small set of events, whose
-result is compared with DuckDB's. Programs run one after the other, on the same cores.
+Every program runs each query cold, then warm, with results dropped; then once more over a small set of events, whose
+result is compared with DuckDB's. Programs run one after the other, on the same cores, each all its queries of a source
+in one process; those on a JVM all sources, so that it is warm from the second query on: they then warm up to a query
+with at most half a million events.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.peers.nexmark import answers, data
 from benchmarks.peers.nexmark.engines import ENGINES, Engine, MissingError
-from benchmarks.suite import processes
+from benchmarks.peers.nexmark.sessions import Said, Session
 from benchmarks.suite.lines import Line
 from benchmarks.suite.steps import Run, cores, setup, step
 
 QUERIES = tuple(answers.COLUMNS)
 _RATE, _SMALL_RATE = 10_000, 2_000  # events of event time a second
 _SMALL = 100_000
+_WARM_UP = 500_000
 _PEOPLE = 4  # persons and auctions are a few of many events: q8 gets so many times as many
 
 
@@ -31,13 +33,16 @@ def make_environments(run: Run) -> None:
     """Environments and jars; an engine whose cannot be made is said when its turn comes."""
     for engine in ENGINES:
         try:
-            engine.command(run.cache / "peers", "{}")
+            engine.command(run.cache / "peers", 1)
         except MissingError:
             continue
     _small(run)
-    for share in {engine.share for engine in ENGINES}:
-        for query in ("q8", "q0"):
-            _events(run, query, int(_of_size(run) * share))
+    for engine in ENGINES:
+        for source in engine.measured:
+            for query in QUERIES:
+                events = engine.events(_of_size(run), source, query)
+                for number in {events, min(events, _WARM_UP)} if engine.jvm else {events}:
+                    _events(run, query, number)
 
 
 @step("peers_batch", "peers", "Nexmark and Yahoo queries: windrow, and batch engines over the same events",
@@ -73,62 +78,82 @@ def pathway(run: Run) -> Iterator[Line]:
 
 
 def _all(run: Run, *names: str) -> Iterator[Line]:
-    """``--option engines=flink,spark``, ``queries=q1,q5``, ``sources=parquet``, ``cores=2``, ``events=100000``.
+    """``--option engines=flink,spark``, ``queries=q1,q5``, ``sources=parquet``, ``cores=2``, ``events=1500000``,
+    ``rounds=3``.
 
-    Parquet, memory on one core, and JSON on two by batch engines are measured on request alone: the suite would take
-    too long.
+    Parquet by batch engines, and other numbers of cores than `Engine.measured` says, are measured on request alone: the
+    suite would take too long.
     """
     wanted = {name: value.split(",") for name, value in run.options.items()}
-    events = int(run.options.get("events", _of_size(run)))
-    asked = "sources" in wanted or "cores" in wanted
-    full = run.size == "full"
     for engine in (each for each in ENGINES if each.name in names and each.name in wanted.get("engines", names)):
-        # batch engines are an upper reference: one core of JSON says enough
-        both = (1,) if engine.guarantee == "batch" and full else (1, 2) if full else (2,)
-        usual = {"json": both, "memory": (2,) if full else ()}
-        for source in (each for each in engine.sources if each in wanted.get("sources", engine.sources)):
-            for query in (each for each in QUERIES if each in wanted.get("queries", QUERIES)):
-                for count in engine.cores:
-                    chosen = (
-                        str(count) in wanted.get("cores", [str(count)]) if asked else count in usual.get(source, ())
-                    )
-                    if chosen and len(cores(count)) == count:
-                        yield _one(run, engine, source, query, count, int(events * engine.share))
+        places = _places(run, engine, wanted)
+        for process in dict.fromkeys((count, "" if engine.jvm else source) for source, count in places):
+            own = [place for place in places if place[1] == process[0] and process[1] in ("", place[0])]
+            queries = [query for query in QUERIES if query in wanted.get("queries", QUERIES)]
+            yield from _in_one_process(run, engine, process[0], [(s, query) for s, _ in own for query in queries])
+
+
+def _places(run: Run, engine: Engine, wanted: dict[str, list[str]]) -> list[tuple[str, int]]:
+    """The sources and numbers of cores that an engine is measured with."""
+    if "sources" in wanted or "cores" in wanted:
+        sources = [source for source in engine.sources if source in wanted.get("sources", engine.sources)]
+        counts = [int(count) for count in wanted.get("cores", ["2"])]
+        found = [(source, count) for source in sources for count in counts]
+    elif run.size == "full":
+        found = [(source, count) for source, counts in engine.measured.items() for count in counts]
+    else:
+        found = [("json", max(engine.measured["json"]))] if engine.guarantee != "batch" else [("json", 2)]
+    return [(source, count) for source, count in found if len(cores(count)) == count]
 
 
 def _of_size(run: Run) -> int:
     """Events of all kinds that a fast engine gets."""
-    return run.pick(full=1_500_000, quick=200_000, tiny=20_000)
+    return int(run.options.get("events", run.pick(full=1_500_000, quick=200_000, tiny=20_000)))
 
 
-def _one(run: Run, engine: Engine, source: str, query: str, count: int, events: int) -> Line:
-    if query in engine.cannot:
-        return _line(engine, source, query, count, status="cannot", reason=engine.cannot[query])
-    kinds = answers.KINDS[query]
+def _in_one_process(run: Run, engine: Engine, count: int, queries: list[tuple[str, str]]) -> Iterator[Line]:
+    """The lines of these sources and queries; a process that fails is replaced by a new one."""
+    session: Session | None = None
     try:
-        command = _task(run, engine, source, query, count, events)
+        for source, query in queries:
+            if query in engine.cannot:
+                yield _line(engine, source, query, count, status="cannot", reason=engine.cannot[query])
+                continue
+            if session is None:
+                command = engine.command(run.cache / "peers", count)
+                session = Session(command, cores(count), engine.env, run.folder)
+            yield _one(run, engine, session, source, query, count)
     except MissingError as error:
-        return _line(engine, source, query, count, status="failed", reason=str(error))
+        for source, query in queries:
+            yield _line(engine, source, query, count, status="failed", reason=str(error))
+    finally:
+        if session is not None:
+            session.close()
+
+
+def _one(run: Run, engine: Engine, session: Session, source: str, query: str, count: int) -> Line:
+    events = engine.events(_of_size(run), source, query)
     folder, numbers = _events(run, query, events)
-    limit = min(run.pick(full=90, quick=60, tiny=240), run.left())
-    begun = time.time()
-    done = processes.run(command, timeout=limit, cores=cores(count), env=engine.env, cwd=run.folder)
-    said = [json.loads(line[2:]) for line in done.out.splitlines() if line.startswith("@@")]
-    figures: dict[str, Any] = {
-        "events": sum(numbers[kind] for kind in kinds),
-        "bytes": _size(folder, kinds, source),
-        "peak_rss_mb": round(done.peak_rss_mb, 1),
-    }
-    if refused := [each["cannot"] for each in said if "cannot" in each]:
+    warm = engine.jvm and session.started
+    first = _events(run, query, min(events, _WARM_UP))[0] if warm else folder
+    out = run.folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    kinds = answers.KINDS[query]
+    task = {
+        "query": query, "source": source, "cores": count, "kinds": kinds, "data": str(folder), "first": str(first),
+        "rounds": int(run.options.get("rounds", engine.rounds)), "small": str(_small(run)[0]), "out": str(out),
+        "scratch": str(run.folder), "counts": numbers,
+    }  # fmt: skip
+    said = session.ask(task, min(run.pick(full=90, quick=60, tiny=240), run.left()))
+    if refused := said.all("cannot"):
         return _line(engine, source, query, count, status="cannot", reason=refused[0])
-    times = [each for each in said if "round" in each]
-    figures |= _figures(begun, said, times)
-    if done.timed_out or done.code != 0 or not any("checked" in each for each in said):
-        why = f"not done after {limit:.0f} s" if done.timed_out else _reason(done.err) or f"code {done.code}"
-        return _line(engine, source, query, count, status="failed", reason=why)
-    found, right = answers.written(query, run.folder / "out"), _right(run, query)
+    if said.failed or not said.all("checked"):
+        return _line(engine, source, query, count, status="failed", reason=said.failed or "nothing was checked")
+    found, right = answers.written(query, out), _right(run, query)
     return _line(
-        engine, source, query, count, **figures,
+        engine, source, query, count, **_figures(said, cold=not warm),
+        events=sum(numbers[kind] for kind in kinds), bytes=_size(folder, kinds, source),
+        peak_rss_mb=said.peak_rss_mb,
         checksum=str(found),
         status="measured" if found == right else "wrong",
         reason="" if found == right else f"{found.rows} rows, DuckDB has {right.rows}" if found.rows != right.rows
@@ -136,37 +161,18 @@ def _one(run: Run, engine: Engine, source: str, query: str, count: int, events: 
     )  # fmt: skip
 
 
-def _reason(err: str) -> str:
-    """The lines of an engine's complaints that name an error, the last ones."""
-    lines = [line.strip() for line in err.splitlines() if "Error" in line or "Exception" in line]
-    return " | ".join(line[:200] for line in lines[-3:]) or err.strip()[-400:]
-
-
-def _figures(begun: float, said: list[dict[str, Any]], times: list[dict[str, Any]]) -> dict[str, Any]:
-    """Warm rounds where there are some; the cold one is apart then."""
-    if not times:
-        return {}
+def _figures(said: Said, *, cold: bool) -> dict[str, Any]:
+    """Warm rounds where there are some; the one before them is told where the process was not warm before."""
+    times = [part for part in said.parts if "round" in part]
     warm = times[1:] or times
-    cpu = sorted(each["cpu"] for each in warm)[len(warm) // 2]
+    apart = cold and len(times) > 1
     return {
-        "startup_s": round(next(each["ready"] for each in said if "ready" in each) - begun, 3),
-        "cold_s": times[0]["seconds"] if len(times) > 1 else None,
+        "startup_s": next(iter(said.all("startup_s")), None),
+        "cold_s": times[0]["seconds"] if apart else None,
         "seconds": tuple(each["seconds"] for each in warm),
-        "cpu_seconds": cpu,
-        "extra": {"cold_cpu_s": round(times[0]["cpu"], 2)},
+        "cpu_seconds": median(each["cpu"] for each in warm),
+        "extra": {"cold_cpu_s": round(times[0]["cpu"], 2)} if apart else {},
     }
-
-
-def _task(run: Run, engine: Engine, source: str, query: str, count: int, events: int) -> list[str]:
-    folder, numbers = _events(run, query, events)
-    out = run.folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    task = {
-        "query": query, "source": source, "cores": count, "rounds": engine.rounds, "kinds": answers.KINDS[query],
-        "data": str(folder), "small": str(_small(run)[0]), "out": str(out), "scratch": str(run.folder),
-        "counts": numbers,
-    }  # fmt: skip
-    return [str(part) for part in engine.command(run.cache / "peers", json.dumps(task))]
 
 
 def _events(run: Run, query: str, events: int) -> tuple[Path, dict[str, int]]:

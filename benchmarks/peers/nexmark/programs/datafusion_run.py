@@ -32,7 +32,8 @@ _INTS = {
 config = SessionConfig().with_target_partitions(TASK["cores"]).with_parquet_pruning(True)
 config = config.set("datafusion.sql_parser.enable_ident_normalization", "false")
 context = SessionContext(config)
-now = ""
+loaded: list[object] = []  # the folder, source and kinds of the tables that there are
+tables: list[str] = []
 
 
 def schema(kind: str) -> pa.Schema:
@@ -42,12 +43,13 @@ def schema(kind: str) -> pa.Schema:
 
 
 def prepare(data: Path) -> None:
-    global now
-    if now == str(data):
+    wanted = [data, TASK["source"], TASK["kinds"]]
+    if wanted == loaded:
         return
-    for name in [*TASK["kinds"], "campaigns"] if now else []:
+    for name in tables:
         context.deregister_table(name)
-    now = str(data)
+    loaded[:] = wanted
+    tables[:] = [*TASK["kinds"], *(["campaigns"] if TASK["query"] == "ysb" else [])]
     for kind in TASK["kinds"]:
         paths = files(data, kind, *((1, "parquet") if TASK["source"] == "memory" else ()))
         if TASK["source"] == "json":
@@ -62,12 +64,9 @@ def prepare(data: Path) -> None:
 
 
 def run(data: Path, out: Path | None) -> None:
-    prepare(data)
     found = context.sql(queries(DIALECT)[TASK["query"]]).to_arrow_table()
     if out is not None:
         pq.write_table(found, out / "rows.parquet")
 
 
-if TASK["source"] == "memory":
-    prepare(Path(TASK["data"]))
-rounds(run)
+rounds(run, prepare=prepare)

@@ -1,4 +1,4 @@
-"""Flink's part of `benchmarks.peers.nexmark`: SQL over JSON lines, in a small cluster inside this process.
+"""Flink's part of `benchmarks.peers.nexmark`: SQL over JSON lines or Parquet, in a small cluster inside this process.
 
 As its documentation on performance tuning advises: object reuse, mini batches with two-phase aggregation, heap state.
 No checkpoints are made. Results go to the ``blackhole`` connector.
@@ -6,13 +6,13 @@ No checkpoints are made. Results go to the ``blackhole`` connector.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from pyflink.common import Configuration
 from pyflink.table import EnvironmentSettings, TableEnvironment
 from rounds import TASK, rounds
 
-QUERY = TASK["query"]
 _COLUMNS = {
     "bid": "auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING, `dateTime` TIMESTAMP(3), "
     "extra STRING",
@@ -80,17 +80,18 @@ def environment(data: Path) -> TableEnvironment:
         "table.optimizer.agg-phase-strategy": "TWO_PHASE",
         "table.local-time-zone": "UTC",
         "taskmanager.memory.network.max": "256m",
+        "pipeline.jars": ";".join(f"file://{jar}" for jar in sys.argv[2].split(":")),
     }.items():
         settings.set_string(name, str(value))
     chosen = EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(settings).build()
     made = TableEnvironment.create(chosen)
-    for kind in TASK["kinds"]:
-        folder = data / f"lanes{TASK['cores']}" / f"{kind}-json"
+    for kind in TASK.get("kinds", ()):
+        folder = data / f"lanes{TASK['cores']}" / f"{kind}-{TASK['source']}"
         made.execute_sql(
             f"CREATE TABLE `{kind}` ({_COLUMNS[kind]}, WATERMARK FOR `dateTime` AS `dateTime` - INTERVAL '4' SECOND) "
-            f"WITH ('connector' = 'filesystem', 'path' = 'file://{folder}', 'format' = 'json')"
+            f"WITH ('connector' = 'filesystem', 'path' = 'file://{folder}', 'format' = '{TASK['source']}')"
         )
-    if QUERY == "ysb":
+    if TASK.get("query") == "ysb":
         made.execute_sql(
             "CREATE TABLE campaigns (ad STRING, campaign BIGINT) WITH ('connector' = 'filesystem', "
             f"'path' = 'file://{data}/campaigns.json', 'format' = 'json')"
@@ -102,11 +103,12 @@ def environment(data: Path) -> TableEnvironment:
 
 def run(data: Path, out: Path | None) -> None:
     made = environment(data)
-    sql = QUERIES[QUERY]
+    query = TASK["query"]
+    sql = QUERIES[query]
     if out is None:
         made.execute_sql(f"CREATE TABLE sink WITH ('connector' = 'blackhole') AS {sql}").wait()
         return
-    if QUERY not in _CHANGING:
+    if query not in _CHANGING:
         options = f"'connector' = 'filesystem', 'path' = 'file://{out}', 'format' = 'json'"
         made.execute_sql(f"CREATE TABLE sink WITH ({options}) AS {sql}").wait()
         for path in [path for path in out.rglob("*") if path.is_file()]:
@@ -116,5 +118,5 @@ def run(data: Path, out: Path | None) -> None:
     made.sql_query(sql).to_pandas().to_parquet(out / "rows.parquet")
 
 
-environment(Path(TASK["data"]))  # the JVM starts here, so that it counts as start-up
+environment(Path())  # the JVM starts here, so that it counts as start-up
 rounds(run)

@@ -1,8 +1,11 @@
-"""How a program of the comparison runs: once cold, then warm, then a small run whose results are written and checked.
+"""How a program of the comparison runs its queries: each a few times with results dropped, then once more over a small
+set of events, whose result is written and checked.
 
-The standard library alone, since it runs in every engine's own environment. The program is called with one argument,
-a JSON object: query, source ("json", "parquet", "memory"), data and small (folders of events), out (folder for the
-checked result), rounds (warm ones), cores, counts (events by kind). It prints a JSON object a line.
+The standard library alone, since it runs in every engine's own environment. The program is called with one argument, a
+JSON object with `cores`; every line of its input is a query to run, a JSON object with: query, source ("json",
+"parquet", "memory"), kinds, data and small (folders of events), first (folder for the first round, where the engine
+warms up), rounds (those after it), out (folder for the checked result), scratch, cores, counts (events by kind). It
+prints a JSON object a line, the last one of a query with `done`. A query that fails leaves the next ones alone.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+#: What is asked for now; before the first query the cores alone.
 TASK: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].startswith("{") else {}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START = time.time()
@@ -50,24 +55,47 @@ def cpu_seconds() -> float:
     return total
 
 
-def rounds(run: Callable[[Path, Path | None], None], *, warm: bool = True) -> None:
+def rounds(
+    run: Callable[[Path, Path | None], None], *, warm: bool = True, prepare: Callable[[Path], None] | None = None
+) -> None:
     """`run(data, out)` runs the query over a folder of events; results are dropped when `out` is None.
 
-    `warm=False`: an engine that has nothing to warm up, or can run only once in a process.
+    `warm=False`: an engine that has nothing to warm up. `prepare(data)` comes before each run, outside of the clock:
+    events for a source in memory are made there.
     """
-    data, small, out = (Path(TASK[name]) for name in ("data", "small", "out"))
-    try:
+    with os.fdopen(os.dup(0)) as tasks, Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)  # what the engine starts must not read our tasks
         say(ready=time.time())
-        for number in range(1 + (TASK["rounds"] if warm else 0)):
-            cpu, begun = cpu_seconds(), time.perf_counter()
-            run(data, None)
-            seconds = time.perf_counter() - begun
-            say(round=number, seconds=seconds, cpu=cpu_seconds() - cpu)
-        out.mkdir(parents=True, exist_ok=True)
-        run(small, out)
-        say(checked=True)
-    except Cannot as reason:
-        say(cannot=str(reason))
+        for text in tasks:
+            TASK.clear()
+            TASK.update(json.loads(text))
+            try:
+                _task(run, warm, prepare or _nothing)
+            except Cannot as reason:
+                say(cannot=str(reason))
+            except Exception as error:
+                traceback.print_exc()
+                say(failed=f"{type(error).__name__}: {error}"[-600:])
+            say(done=True)
+
+
+def _nothing(data: Path) -> None:
+    del data
+
+
+def _task(run: Callable[[Path, Path | None], None], warm: bool, prepare: Callable[[Path], None]) -> None:
+    data, first, small, out = (Path(TASK[name]) for name in ("data", "first", "small", "out"))
+    for number in range(1 + (TASK["rounds"] if warm else 0)):
+        chosen = data if number or not warm else first
+        prepare(chosen)
+        cpu, begun = cpu_seconds(), time.perf_counter()
+        run(chosen, None)
+        seconds = time.perf_counter() - begun
+        say(round=number, seconds=seconds, cpu=cpu_seconds() - cpu)
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(small)
+    run(small, out)
+    say(checked=True)
 
 
 def files(data: Path, kind: str, lanes: int | None = None, ending: str | None = None) -> list[str]:

@@ -16,7 +16,6 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 from rounds import TASK, rounds
 
-QUERY, SOURCE = TASK["query"], TASK["source"]
 _TIME = "dateTime TIMESTAMP"
 _COLUMNS = {
     "bid": f"auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING, {_TIME}, extra STRING",
@@ -47,9 +46,10 @@ numbers = itertools.count()
 
 def events(data: Path, kind: str) -> DataFrame:
     reader = spark.readStream.schema(_COLUMNS[kind]).option("maxFilesPerTrigger", 2)
-    if SOURCE == "json":
+    source = TASK["source"]
+    if source == "json":
         reader = reader.option("timestampFormat", "yyyy-MM-dd HH:mm:ss.SSS")
-    frame = reader.format(SOURCE).load(str(data / "parts" / f"{kind}-{SOURCE}"))
+    frame = reader.format(source).load(str(data / "parts" / f"{kind}-{source}"))
     return frame.withWatermark("dateTime", "4 seconds")
 
 
@@ -136,9 +136,10 @@ QUERIES: dict[str, Callable[[Path], DataFrame]] = {
 
 
 def run(data: Path, out: Path | None) -> None:
+    query = TASK["query"]
     checkpoint = Path(TASK["scratch"]) / f"checkpoint-{next(numbers)}"
-    mode = "update" if QUERY in _KEYS else "append"
-    writer = QUERIES[QUERY](data).writeStream.outputMode(mode).option("checkpointLocation", str(checkpoint))
+    mode = "update" if query in _KEYS else "append"
+    writer = QUERIES[query](data).writeStream.outputMode(mode).option("checkpointLocation", str(checkpoint))
     writer = writer.trigger(availableNow=True)
     if out is None:
         writer.format("noop").start().awaitTermination()
@@ -151,8 +152,8 @@ def run(data: Path, out: Path | None) -> None:
 
         writer.foreachBatch(keep).start().awaitTermination()
         found = spark.read.parquet(updates)
-        if QUERY in _KEYS:
-            newest = Window.partitionBy(*_KEYS[QUERY]).orderBy(F.desc("_batch"))
+        if query in _KEYS:
+            newest = Window.partitionBy(*_KEYS[query]).orderBy(F.desc("_batch"))
             found = found.withColumn("_place", F.row_number().over(newest)).where("_place = 1")
         found.write.mode("overwrite").parquet(str(out))
     shutil.rmtree(checkpoint, ignore_errors=True)

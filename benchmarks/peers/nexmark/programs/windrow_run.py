@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -18,10 +18,9 @@ from windrow.io.nexmark.generator import SCHEMAS
 
 DELAY = "4s"
 VIEW = dict.fromkeys(("user_id", "page_id", "ad_id", "ad_type", "event_type", "ip_address"), "string")
-QUERY, SOURCE = TASK["query"], TASK["source"]
 
 
-@cache
+@lru_cache(2)  # kinds that a query reads
 def in_memory(path: str) -> pa.Table:
     return pq.read_table(path)
 
@@ -29,9 +28,9 @@ def in_memory(path: str) -> pa.Table:
 def kind(data: Path, name: str) -> Stream:
     if name not in TASK["kinds"]:  # not read by the query
         stream = wr.from_arrow(SCHEMAS[name].empty_table(), name=name)
-    elif SOURCE == "memory":
+    elif TASK["source"] == "memory":
         stream = wr.from_arrow(in_memory(str(data / "lanes1" / f"{name}-parquet" / "0.parquet")), name=name)
-    elif SOURCE == "parquet":
+    elif TASK["source"] == "parquet":
         stream = wr.read_parquet(files(data, name), name=name)
     else:
         stream = wr.read_json(files(data, name), schema=columns(name), name=name)
@@ -54,9 +53,9 @@ def ysb(data: Path) -> Stream:
 
 
 def stream(data: Path) -> Stream:
-    if QUERY == "ysb":
+    if TASK["query"] == "ysb":
         return ysb(data)
-    return QUERIES[QUERY](Events(*(kind(data, name) for name in ("person", "auction", "bid"))))
+    return QUERIES[TASK["query"]](Events(*(kind(data, name) for name in ("person", "auction", "bid"))))
 
 
 def drop(batch: pa.RecordBatch, epoch: int) -> None:
@@ -71,7 +70,10 @@ def run(data: Path, out: Path | None) -> None:
         pq.write_table(stream(data).collect(), out / "rows.parquet")
 
 
-if SOURCE == "memory":
-    for kind_read in TASK["kinds"]:
-        kind(Path(TASK["data"]), kind_read)
-rounds(run)
+def prepare(data: Path) -> None:
+    if TASK["source"] == "memory":
+        for name in TASK["kinds"]:
+            kind(data, name)
+
+
+rounds(run, prepare=prepare)
