@@ -6,6 +6,7 @@ The broker, the producer and the reader of results are on the first cores, the e
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.broker.cluster import brokers
 _SMALL = 20_000  # events of the run that tells what starting up costs
 _MOST = 8_000_000
 _COMMIT_MS = 1_000
+_KILL_S = 150  # of event time at least where something is killed: rows come with every window
 _QUERY = "tumbling 10 s count, sum, max per auction"
 
 
@@ -37,13 +39,13 @@ def make_environments(run: Run) -> None:
 )  # fmt: skip
 def catch_up(run: Run) -> Iterator[Line]:
     """Events by the engine's rate, so that all work for about as long; ``--option backlog=60`` for longer runs."""
-    backlog_s = float(run.options.get("backlog", run.pick(full=20, quick=4, tiny=1)))
+    backlog_s = float(run.options.get("backlog", run.pick(full=10, quick=4, tiny=1)))
     most = int(run.options.get("most", run.pick(full=_MOST, quick=1_000_000, tiny=_SMALL)))
     with _cluster(run) as (bootstrap, own):
         small = topics.make(bootstrap, min(_SMALL, most))
         made: dict[int, topics.Input] = {}
         for engine in _chosen(run):
-            events = min(most, max(_SMALL, int(engine.rate * backlog_s)))
+            events = min(most, max(2 * _SMALL, int(engine.rate * backlog_s)))
             if events not in made:
                 made[events] = topics.make(bootstrap, events) if events > _SMALL else small
             given = made[events]
@@ -75,13 +77,13 @@ def _catch_up(
 @step("kafka_kill", "kafka", "kill -9 in the middle: how long until the next result, and whether all results are right",
       seconds=(30, 150), limit=(180, 500))  # fmt: skip
 def kill(run: Run) -> Iterator[Line]:
-    """The dead member's session ends after 10 s; engines that are in a consumer group wait for that."""
+    """The dead member's session ends after 6 s; engines that are in a consumer group wait for that."""
     with _cluster(run) as (bootstrap, own):
         made: dict[int, topics.Input] = {}
         for engine in _chosen(run):
-            events = max(100_000, min(2_000_000, engine.rate * run.pick(full=6, quick=3, tiny=1)))
+            events = max(_SMALL, min(2_000_000, engine.rate * run.pick(full=4, quick=3, tiny=1)))
             if events not in made:
-                made[events] = topics.make(bootstrap, events)
+                made[events] = topics.make(bootstrap, events, min(10_000, events / _KILL_S))
             given = made[events]
             yield from _lines(engine, "kill -9", lambda e=engine, g=given: _kill(run, bootstrap, own, e, g))
 
@@ -110,11 +112,12 @@ def _kill(run: Run, bootstrap: str, own: list[int], engine: Engine, given: topic
 @step("kafka_latency", "kafka", "from when an event is due until a reader of committed records sees a result with it",
       seconds=(0, 200), limit=(240, 600))  # fmt: skip
 def latency(run: Run) -> Iterator[Line]:
-    """Updates of open windows, a commit every 100 ms, 1,000 auctions; a rate that all can keep, and a higher one."""
+    """Updates of open windows, a commit every 100 ms, 1,000 auctions; a rate that nearly all can keep. ``--option
+    rates=2000,20000`` for others, ``seconds=60`` for longer."""
     with _cluster(run) as (bootstrap, own):
-        for rate in (2_000, 20_000):
+        for rate in map(int, run.options.get("rates", "5000").split(",")):
             for engine in _chosen(run):
-                if rate <= engine.rate // 3:
+                if rate <= engine.rate // 2:
                     yield from _lines(
                         engine, f"{rate:,} events/s", lambda e=engine, r=rate: _late(run, bootstrap, own, e, r)
                     )
@@ -123,18 +126,18 @@ def latency(run: Run) -> Iterator[Line]:
 def _late(run: Run, bootstrap: str, own: list[int], engine: Engine, rate: int) -> Line:
     source = f"live-{rate}-{engine.name.replace(' ', '-')}"
     topics.new_topic(bootstrap, source)
-    seconds = run.pick(full=12.0, quick=6.0, tiny=2.0)
+    seconds = float(run.options.get("seconds", run.pick(full=10.0, quick=6.0, tiny=2.0)))
     late = runs.latency(
         bootstrap, source, engine.make(run.cache / "peers"), run.folder, own, rate=rate, seconds=seconds
     )
     shown = {"p50": late.p50, "p99": late.p99, "p999": late.p999}
-    seen = all(value != float("inf") for value in shown.values())
+    seen = all(math.isfinite(value) for value in shown.values())
     return _line(
         engine, f"{rate:,} events/s",
         status="measured" if seen else "wrong",
         reason="" if seen else "not every event was in a result 5 s after the last one was sent",
         events=late.events,
-        latency_ms={name: round(value, 1) for name, value in shown.items() if value != float("inf")},
+        latency_ms={name: round(value, 1) for name, value in shown.items() if math.isfinite(value)},
         extra={"commit_ms": 100},
     )  # fmt: skip
 

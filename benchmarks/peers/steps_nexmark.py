@@ -3,7 +3,7 @@
 Every program runs each query cold, then warm, with results dropped; then once more over a small set of events, whose
 result is compared with DuckDB's. Programs run one after the other, on the same cores, each all its queries of a source
 in one process; those on a JVM all sources, so that it is warm from the second query on: they then warm up to a query
-with at most half a million events.
+with half a million events.
 """
 
 from __future__ import annotations

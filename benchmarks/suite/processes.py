@@ -40,7 +40,9 @@ class Usage:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 with process.oneshot():
                     times = process.cpu_times()
-                    rss += process.memory_info().rss
+                    # A child that is about to be another program has its parent's memory for a moment.
+                    if process.pid == root or process.pid in self._seen:
+                        rss += process.memory_info().rss
                 # A process's children_* hold what its ended children used; those that we saw are not counted twice.
                 own = times.user + times.system
                 self._seen[process.pid] = max(self._seen.get(process.pid, 0.0), own)

@@ -29,7 +29,8 @@ CACHE = about.ROOT / ".cache" / "benchmarks"
 #: Quick figures are no figures to publish: they never replace the others.
 QUICK_RESULTS = CACHE / "quick"
 _SETUP_LIMIT_S = 1_200
-_QUIET_S = {"full": 15.0, "quick": 3.0, "tiny": 0.0}
+#: How long a run waits for other programs to leave the machine alone, all steps together.
+_QUIET_S = {"full": 30.0, "quick": 5.0, "tiny": 0.0}
 _TELL_LINES = 15  # of a failed step's last output
 
 
@@ -63,11 +64,15 @@ def run_suite(plan: Plan, say: Callable[[str], None]) -> list[str]:
     plan.results.mkdir(parents=True, exist_ok=True)
     failed = _report_broken(plan, say) + _set_up(plan, say)
     position = 1 if plan.size == "full" else 0
+    patience_s = _QUIET_S[plan.size]
     begun, ahead = time.monotonic(), sum(step.seconds[position] for step in plan.steps)
     say(f"{len(plan.steps)} steps, about {_minutes(ahead)}")
     for number, step in enumerate(plan.steps, 1):
         say(f"[{number}/{len(plan.steps)}] {step.name}: {step.what} (about {_minutes(step.seconds[position])})")
-        reason = run_step(plan, step, say)
+        asked = time.monotonic()
+        busy = about.wait_until_quiet(patience_s)
+        patience_s = max(patience_s - (time.monotonic() - asked), 0.0)
+        reason = run_step(plan, step, say, busy)
         if reason:
             failed.append(step.name)
             say(f"  FAILED: {reason}")
@@ -75,9 +80,11 @@ def run_suite(plan: Plan, say: Callable[[str], None]) -> list[str]:
     return failed
 
 
-def run_step(plan: Plan, step: Step, say: Callable[[str], None]) -> str:
-    """Run one step; why it did not come to its end, or nothing. Its results are in place afterwards."""
-    busy = about.wait_until_quiet(_QUIET_S[plan.size])
+def run_step(plan: Plan, step: Step, say: Callable[[str], None], busy: float | None = None) -> str:
+    """Run one step; why it did not come to its end, or nothing. Its results are in place afterwards.
+
+    `busy`: cores that others used before it.
+    """
     with _folder() as folder:
         written = folder / "lines"
         written.touch()

@@ -18,7 +18,7 @@ from benchmarks.suite.steps import Run, cores, step
 _KIB, _MIB = 1 << 10, 1 << 20
 _READ_SIZES = (256 * _KIB, 8 * _MIB, 128 * _MIB, 1024 * _MIB)
 _GATHER_SIZES = (32 * _KIB, _MIB, 16 * _MIB, 128 * _MIB, 1024 * _MIB)
-_RUNS = 5
+_RUNS = 3
 
 
 @step("limits", part="limits", what="memory, gathers, loopback, disk and clock of this machine", seconds=(12, 40))
@@ -33,7 +33,7 @@ def limits(run: Run) -> Iterator[Line]:
         for size in (size for size in _READ_SIZES if size <= largest):
             yield from _bandwidth(threads, size, work)
         for size in (size for size in _GATHER_SIZES if size <= largest):
-            yield _gathers(threads, size, run.pick(full=1 << 24, quick=1 << 22, tiny=1 << 16))
+            yield _gathers(threads, size, run.pick(full=1 << 23, quick=1 << 22, tiny=1 << 16))
     os.sched_setaffinity(0, cores(1))
     for size in (size for size in _GATHER_SIZES if size <= largest):
         yield _chase(size, run.pick(full=1 << 22, quick=1 << 20, tiny=1 << 14))

@@ -163,7 +163,7 @@ def scale_epochs(run: Run) -> Iterator[Line]:
 
     rate = run.pick(full=200_000, quick=100_000, tiny=20_000)
     for interval_ms in (10, 30, 100, 300, 1_000, 3_000, 10_000):
-        seconds = max(5.0, 2.2 * interval_ms / 1e3)
+        seconds = max(3.0, 2.2 * interval_ms / 1e3)
         if run.left() < seconds + 10 or (run.size == "tiny" and interval_ms > 100):
             return
         found = measure(run.folder / f"epochs{interval_ms}", rate, interval_ms, 1.0 if run.size == "tiny" else seconds)
@@ -184,7 +184,7 @@ def scale_epochs(run: Run) -> Iterator[Line]:
 )
 def soak(run: Run) -> Iterator[Line]:
     """Events are appended and read in turn, what was read is removed; only reading is timed."""
-    minutes = float(run.options.get("minutes", run.pick(full=1.0, quick=0.1, tiny=0.03)))
+    minutes = float(run.options.get("minutes", run.pick(full=0.6, quick=0.1, tiny=0.03)))
     yield _soak(run.folder / "soak", minutes, 2_000 if run.size == "tiny" else 200_000)
 
 

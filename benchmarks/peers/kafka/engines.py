@@ -18,7 +18,8 @@ _ROOT = Path(__file__).parents[3]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """`rate`: events a second that one core of it is known to do at least, by which its input is sized."""
+    """`rate`: events a second that one core of it does, about, by which its input is sized: engines of about the same
+    rate share a topic."""
 
     name: str
     make: Callable[[Path], Command]  # from the cache folder; raises `MissingError`
@@ -89,12 +90,12 @@ def engines() -> list[Engine]:
     """All of them, ours first."""
     return [
         Engine("windrow", _ours, "exactly once", 1_000_000, _version("windrow")),
-        Engine("kafka streams", _streams, "exactly once", 120_000, "4.3.1"),
-        Engine("confluent-kafka loop", _confluent, "at most once", 120_000, _version("confluent-kafka")),
-        Engine("flink", _flink, "exactly once", 200_000, environments.versions_of("flink")["apache-flink"]),
-        Engine("spark", _spark, "at least once", 200_000, environments.versions_of("spark_kafka")["pyspark"]),
+        Engine("kafka streams", _streams, "exactly once", 150_000, "4.3.1"),
+        Engine("confluent-kafka loop", _confluent, "at most once", 150_000, _version("confluent-kafka")),
+        Engine("flink", _flink, "exactly once", 150_000, environments.versions_of("flink")["apache-flink"]),
+        Engine("spark", _spark, "at least once", 150_000, environments.versions_of("spark_kafka")["pyspark"]),
         Engine(
-            "faust", _faust, "at least once", 4_000, environments.versions_of("faust")["faust-streaming"], final=False
+            "faust", _faust, "at least once", 2_000, environments.versions_of("faust")["faust-streaming"], final=False
         ),
-        Engine("quix", _quix, "exactly once", 8_000, environments.versions_of("quix")["quixstreams"]),
+        Engine("quix", _quix, "exactly once", 20_000, environments.versions_of("quix")["quixstreams"]),
     ]

@@ -20,7 +20,7 @@ from benchmarks.peers.kafka.topics import Input, Reader, Rows, new_topic
 from benchmarks.suite.processes import Meter, Usage, kill_tree
 
 _numbers = itertools.count()
-_IDLE_S, _SESSION_S = 20.0, 20.0
+_IDLE_S, _SESSION_S, _BACK_S = 20.0, 20.0, 12.0
 #: topics and the name of a job, "final" or "current", ms between commits, a folder for state -> the command
 Command = Callable[[str, str, str, str, str, int, Path], Sequence[str | Path]]
 
@@ -114,8 +114,8 @@ def catch_up(
 ) -> CaughtUp:
     """Read a stored topic to its end. With `kill`, kill -9 once half of the rows are there, and start again at once.
 
-    What is there is looked at when the time is over or no further row comes for 20 s (after kill -9: 40 s). Raises
-    `RunError` when the program ends by itself.
+    What is there is looked at when the time is over or no further row comes for 20 s (after kill -9: 40 s, and 12 s
+    once it is back). Raises `RunError` when the program ends by itself.
     """
     usage = Usage()
     recovery_s: float | None = None
@@ -131,7 +131,7 @@ def catch_up(
                 found = run.reader.poll(0.05)
                 run.check()
                 if killed_s and recovery_s is None and found and results.last_s > killed_s:
-                    recovery_s = results.last_s - killed_s
+                    recovery_s, idle_s = results.last_s - killed_s, _BACK_S
                 if results.first_s and time.monotonic() - max(results.last_s, run.started_s) > idle_s:
                     break
                 if kill and not killed_s and len(results.rows) >= len(given.expected) // 2:
@@ -174,10 +174,11 @@ def latency(
     seconds: float,
     keys: int = 1_000,
     commit_ms: int = 100,
-    settle_s: float = 6.0,
+    settle_s: float = 5.0,
 ) -> Late:
     """Events of `keys` auctions at a fixed rate; each carries the time it was due as its price, so that the largest
-    price of a row tells which events it has. The first `settle_s` do not count. Raises `RunError`."""
+    price of a row tells which events it has. The first `settle_s` do not count; over once a row with each auction's
+    last event is there, or 5 s after that was sent. Raises `RunError`."""
     sent: list[tuple[int, int]] = []  # auction, due in us since the begin
     stop = threading.Event()
     with Started(bootstrap, source, command, "current", commit_ms, folder, cores) as run:
@@ -189,7 +190,7 @@ def latency(
         sender.start()
         seen: dict[int, list[tuple[int, int]]] = {}  # auction -> (largest due, when seen), both in us
         end_s = begun + settle_s + seconds + 5
-        while time.time() < end_s:
+        while time.time() < end_s and not (not sender.is_alive() and _all_seen(sent, seen)):
             for row in run.reader.poll(0.005):
                 now_us = int((time.time() - begun) * 1e6)
                 history = seen.setdefault(row["auction"], [])
@@ -199,6 +200,10 @@ def latency(
         stop.set()
         sender.join(10)
     return _percentiles(sent, seen, int(settle_s * 1e6), int((settle_s + seconds) * 1e6))
+
+
+def _all_seen(sent: list[tuple[int, int]], seen: dict[int, list[tuple[int, int]]]) -> bool:
+    return all(auction in seen and seen[auction][-1][0] >= due_us for auction, due_us in dict(sent).items())
 
 
 def _wait_for_a_row(bootstrap: str, source: str, run: Started) -> None:

@@ -39,10 +39,10 @@ class Input:
     expected: Rows
 
 
-def make(bootstrap: str, events: int) -> Input:
-    """Fill a topic with so many bids."""
+def make(bootstrap: str, events: int, rate: float = 10_000) -> Input:
+    """Fill a topic with so many bids, at so many events a second of event time."""
     topic = f"bids-{events}-{time.time_ns() // 1_000_000}"
-    bids = wr.nexmark("bid", events=events * CYCLE // BIDS + CYCLE, seed=_SEED).collect().slice(0, events)
+    bids = wr.nexmark("bid", events=events * CYCLE // BIDS + CYCLE, seed=_SEED, rate=rate).collect().slice(0, events)
     stream = wr.from_arrow(bids, name="bids")
     new_topic(bootstrap, topic)
     written = stream.write_kafka(bootstrap, topic, key="auction", timestamp="dateTime")

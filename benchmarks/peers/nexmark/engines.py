@@ -65,7 +65,7 @@ def _pinned(name: str, package: str) -> Callable[[], str]:
     return lambda: environments.versions_of(name)[package]
 
 
-#: Batch engines are an upper reference: a core of JSON and two of memory say enough.
+#: Batch engines, which need a single warm round, are an upper reference: a core of JSON and two of memory say enough.
 _BATCH: dict[str, tuple[int, ...]] = {"json": (1,), "memory": (2,)}
 #: The sessions of q11 cost Pathway more than a hundred times as much as what they read.
 _SESSIONS = {"q11": 0.1}
@@ -74,11 +74,11 @@ ENGINES = (
         "windrow", "windrow_run.py", "none", _own, lambda: version("windrow"),
         {"json": (1, 2), "memory": (1, 2), "parquet": (2,)}, rounds=2,
     ),
-    Engine("duckdb", "duckdb_run.py", "batch", _own, lambda: version("duckdb"), _BATCH, ("parquet",), rounds=2),
-    Engine("polars", "polars_run.py", "batch", _own, lambda: version("polars"), _BATCH, ("parquet",), rounds=2),
+    Engine("duckdb", "duckdb_run.py", "batch", _own, lambda: version("duckdb"), _BATCH, ("parquet",)),
+    Engine("polars", "polars_run.py", "batch", _own, lambda: version("polars"), _BATCH, ("parquet",)),
     Engine(
         "datafusion", "datafusion_run.py", "batch", _apart("datafusion"), _pinned("datafusion", "datafusion"),
-        _BATCH, ("parquet",), rounds=2,
+        _BATCH, ("parquet",),
     ),
     # Flink splits Parquet files of more than 32 MiB and reads the parts in any order, so that events come late.
     Engine(

@@ -19,7 +19,7 @@ consumer = Consumer(
     {
         "bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
         "enable.auto.commit": False, "isolation.level": "read_committed", "fetch.queue.backoff.ms": 0,
-        "queued.max.messages.kbytes": 131_072, "session.timeout.ms": 10_000,
+        "queued.max.messages.kbytes": 131_072, "session.timeout.ms": 6_000,
     }
 )  # fmt: skip
 producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": group, "linger.ms": 5})

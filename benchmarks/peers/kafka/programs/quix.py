@@ -14,7 +14,7 @@ app = Application(
     processing_guarantee="exactly-once",
     commit_interval=int(commit_ms) / 1_000,
     state_dir=state,
-    consumer_extra_config={"fetch.queue.backoff.ms": 0, "session.timeout.ms": 10_000},
+    consumer_extra_config={"fetch.queue.backoff.ms": 0, "session.timeout.ms": 6_000},
     producer_extra_config={"linger.ms": 20},
     loglevel="WARNING",
 )

@@ -47,7 +47,9 @@ TUMBLING = win.TumblingWindower(length=TEN, align_to=BEGIN)
 
 def rows_of(data: Path) -> Iterator[Row]:
     """The events of all kinds that the query reads, in order of event time."""
-    return heapq.merge(*(_lines(files(data, kind, 1, "json")[0]) for kind in TASK["kinds"]), key=lambda row: row["dateTime"])
+    return heapq.merge(
+        *(_lines(files(data, kind, 1, "json")[0]) for kind in TASK["kinds"]), key=lambda row: row["dateTime"]
+    )
 
 
 def _lines(path: str) -> Iterator[Row]:
