@@ -22,8 +22,8 @@ from benchmarks.suite.lines import Line
 from benchmarks.suite.steps import Run, cores, setup, step
 
 QUERIES = tuple(answers.COLUMNS)
-_RATE, _SMALL_RATE = 10_000, 2_000  # events of event time a second
-_SMALL = 100_000
+_RATE, _SMALL_RATE = 10_000, 1_000  # events of event time a second
+_SMALL = 50_000
 _WARM_UP = 500_000
 _PEOPLE = 4  # persons and auctions are a few of many events: q8 gets so many times as many
 
@@ -46,31 +46,31 @@ def make_environments(run: Run) -> None:
 
 
 @step("peers_batch", "peers", "Nexmark and Yahoo queries: windrow, and batch engines over the same events",
-      seconds=(55, 480), limit=(240, 1_200))  # fmt: skip
+      seconds=(55, 130), limit=(240, 1_200))  # fmt: skip
 def batch(run: Run) -> Iterator[Line]:
     """The quick suite has DuckDB alone to compare with, on JSON."""
     yield from _all(run, "windrow", "duckdb", *(("polars", "datafusion") if run.size == "full" or run.options else ()))
 
 
-@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 200),
+@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 140),
       limit=(300, 600))  # fmt: skip
 def flink(run: Run) -> Iterator[Line]:
     yield from _all(run, "flink")
 
 
 @step("peers_spark", "peers", "Nexmark and Yahoo queries by Spark Structured Streaming, from the same files",
-      seconds=(0, 260), limit=(300, 700))  # fmt: skip
+      seconds=(0, 160), limit=(300, 700))  # fmt: skip
 def spark(run: Run) -> Iterator[Line]:
     yield from _all(run, "spark")
 
 
 @step("peers_bytewax", "peers", "Nexmark and Yahoo queries by Bytewax, which takes a row at a time in Python",
-      seconds=(0, 60), limit=(300, 400))  # fmt: skip
+      seconds=(0, 25), limit=(300, 400))  # fmt: skip
 def bytewax(run: Run) -> Iterator[Line]:
     yield from _all(run, "bytewax")
 
 
-@step("peers_pathway", "peers", "Nexmark and Yahoo queries by Pathway, in static mode", seconds=(0, 100),
+@step("peers_pathway", "peers", "Nexmark and Yahoo queries by Pathway, in static mode", seconds=(0, 50),
       limit=(300, 600))  # fmt: skip
 def pathway(run: Run) -> Iterator[Line]:
     """And by Quix Streams, which reads from Kafka alone."""

@@ -55,8 +55,19 @@ def _of_engines(page: Page) -> Iterator[Goal]:
         for engine, least in asked.items():
             ratios = [pair.by_cpu for pair in compared if _file(pair.theirs.engine) == engine and pair.by_cpu]
             name = page.notes.get(engine, {}).get("name", engine)
-            besides = f"{len(ratios)} figures" if ratios else "it cannot run them, or was not run"
+            besides = _by_source(compared, engine) if ratios else "it cannot run them, or was not run"
             yield Goal(f"{name} {where}, mean", least, mean(ratios), besides)
+
+
+def _by_source(compared: list[Pair], engine: str) -> str:
+    """The number of figures, and the mean of each source where there are several."""
+    found: dict[str, list[float]] = {}
+    for pair in compared:
+        if _file(pair.theirs.engine) == engine and pair.by_cpu:
+            found.setdefault(pair.ours.source, []).append(pair.by_cpu)
+    besides = f"{sum(map(len, found.values()))} figures"
+    means = [f"{source} {times(mean(ratios))}" for source, ratios in sorted(found.items())]
+    return besides + (f": {', '.join(means)}" if len(means) > 1 else "")
 
 
 def _file(engine: str) -> str:

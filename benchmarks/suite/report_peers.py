@@ -18,7 +18,9 @@ _BATCH = "batch"
 _IN_SHORT = """How many times as many events windrow does in a CPU second, on the same events and cores, with equal
 results. Means are geometric, over the queries that the peer can run."""
 _MEMORY = """Million events a second by the clock; in brackets per CPU second. Start-up is not in it. `-`: not run;
-letters: below the table."""
+letters: below the table. JSON and Parquet are the same events in files, read and decoded within the time. From memory,
+events are there before the clock starts, in the form that the engine takes them in: Arrow for windrow and the batch
+engines, Python dicts for Bytewax and Pathway. Slower engines get fewer of the same events (how each is run: below)."""
 _KAFKA = """CPU and memory are the engine's alone, without broker and producer. Latency is from produced to visible to a
 reader of committed records, at a fixed rate; recovery from `kill -9` to the first new result."""
 
@@ -113,7 +115,7 @@ def _ratio_table(page: Page, found: Sequence[Pair]) -> str:
 
 
 def memory(page: Page) -> str:
-    """Every query of every engine, one table a benchmark, source and number of cores."""
+    """Every query of every engine, one table a benchmark, number of cores and source."""
     lines = [line for line in page.of_part("peers") if line.query != "(step)"]
     if not lines:
         return ""
@@ -122,7 +124,8 @@ def memory(page: Page) -> str:
         for cores in sorted({line.cores for line in lines if line.benchmark == benchmark}):
             chosen = [line for line in lines if line.benchmark == benchmark and line.cores == cores]
             text += f"### {benchmark}, {cores} core" + "s" * (cores > 1) + "\n\n"
-            text += _pivot(page, chosen) + "\n"
+            for source in dict.fromkeys(line.source for line in chosen):
+                text += f"From {source}:\n\n" + _pivot(page, [line for line in chosen if line.source == source]) + "\n"
             text += (
                 page.plot(f"{benchmark}_{cores}", _query_plot(page, chosen, benchmark, cores), f"{benchmark} by query")
                 + "\n"
@@ -143,13 +146,17 @@ def _query(line: Line) -> str:
     return " ".join(filter(None, (line.query, line.variant, line.source)))
 
 
+def _named(line: Line) -> str:
+    return " ".join(filter(None, (line.query, line.variant)))
+
+
 def _pivot(page: Page, lines: Sequence[Line]) -> str:
     engines = list(dict.fromkeys(sorted((line.engine for line in lines), key=lambda name: name != OURS)))
     engines.sort(key=lambda name: (name != OURS, _kind(page, next(x for x in lines if x.engine == name)) == _BATCH))
     notes: list[str] = []
     rows = []
-    for query in dict.fromkeys(_query(line) for line in lines):
-        found = {line.engine: line for line in lines if _query(line) == query}
+    for query in dict.fromkeys(_named(line) for line in lines):
+        found = {line.engine: line for line in lines if _named(line) == query}
         rows.append([query, *(_rate_cell(found.get(engine), notes) for engine in engines)])
     text = table(["query", *(_name(page, engine) for engine in engines)], rows)
     return text + "".join(f"\n{_letter(number)}: {note}  " for number, note in enumerate(notes)) + "\n"

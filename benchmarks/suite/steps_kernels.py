@@ -30,7 +30,7 @@ Point = tuple[str, str, float, int, int, Callable[[], object]]  # axis, what, x,
     "kernels",
     part="kernels",
     what="every kernel, on one core, against its ceiling",
-    seconds=(30, 130),
+    seconds=(30, 65),
 )
 def kernels(run: Run) -> Iterator[Line]:
     """The quick suite takes the ones that most events pass through."""
@@ -62,7 +62,7 @@ def of_benchmark(run: Run, name: str, benchmark: str, scale: float) -> Iterator[
     "growth",
     part="kernels",
     what="what an event costs with more keys, wider rows, other batches, more windows",
-    seconds=(20, 100),
+    seconds=(20, 50),
 )
 def growth(run: Run) -> Iterator[Line]:
     """One core; random 62-bit keys."""

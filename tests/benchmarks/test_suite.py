@@ -186,11 +186,14 @@ def test_goals_are_held_against_what_was_measured(peers: str, monkeypatch: pytes
     one = replace(LINE, benchmark="scale cores", query="strong", variant="1 key", cores=1, seconds=(13.0,))
     made = page(
         (peers, LINE), (peers, flink), (peers, spark), (peers, polars),
+        (peers, replace(LINE, source="json")), (peers, replace(spark, source="json", cpu_seconds=5.0)),
         ("some_scale", one), ("some_scale", replace(one, cores=16, seconds=(1.0,))),
     )  # fmt: skip
     text = report_goals.goals(made)
     assert "| Apache Flink from memory and files, mean | 10.0 x | 12.0 x | reached | 1 figures |" in text
-    assert "| spark from memory and files, mean | 10.0 x | 5 x | **missed** | 1 figures |" in text
+    assert (
+        "| spark from memory and files, mean | 10.0 x | 11.2 x | reached | 2 figures: json 25.0 x, memory 5 x |" in text
+    )
     assert (
         "| pathway from memory and files, mean | 50.0 x |  | not measured | it cannot run them, or was not run |"
         in text

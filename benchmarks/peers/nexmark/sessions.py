@@ -6,6 +6,7 @@ process down, or is not done in time, costs nothing but its own line: the next o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -82,13 +83,19 @@ class Session:
                 stdout=subprocess.PIPE, stderr=log, text=True, errors="replace", start_new_session=True,
             )  # fmt: skip
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_read, args=(self._process, self._lines), daemon=True).start()
+        self._reader = threading.Thread(target=_read, args=(self._process, self._lines), daemon=True)
+        self._reader.start()
         return self._process
 
     def close(self) -> None:
         if self._process is not None:
             kill_tree(self._process.pid)
             self._process.wait(30)
+            self._reader.join(10)
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(OSError):  # a task that could not be handed over
+                    assert pipe is not None
+                    pipe.close()
             self._process = None
 
     def _log(self) -> Path:
