@@ -4,40 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from benchmarks.suite import about, steps
-from benchmarks.suite.lines import Kept, Line, read
+from benchmarks.suite import about, report_engine, report_goals, report_machine, report_peers, report_scale, steps
+from benchmarks.suite.lines import read
 from benchmarks.suite.markdown import table
+from benchmarks.suite.page import Page
 
 NOTES = about.ROOT / "benchmarks" / "peers" / "notes"
-
-
-@dataclass(slots=True)
-class Page:
-    """What the sections are made of, and the plots that they make."""
-
-    kept: list[Kept]
-    others: dict[str, list[Kept]]  # results of other machines, by the name of their folder
-    notes: dict[str, dict[str, Any]]  # what is known about each peer
-    folder: str = "benchmarks"  # of the plots, beside the page
-    plots: dict[str, str] = field(default_factory=dict)  # file name -> SVG
-
-    @property
-    def lines(self) -> list[Line]:
-        return [each.line for each in self.kept]
-
-    def of_part(self, *parts: str) -> list[Line]:
-        """Lines of the steps that belong to these parts."""
-        named = {step.name for step in steps.registry.values() if step.part in parts}
-        return [each.line for each in self.kept if each.step in named]
-
-    def plot(self, name: str, svg: str, said: str) -> str:
-        """Keep a plot; the Markdown that shows it."""
-        self.plots[f"{name}.svg"] = svg
-        return f"![{said}]({self.folder}/{name}.svg)\n"
 
 
 def write(results: Path, page: Path) -> None:
@@ -66,8 +40,6 @@ def gather(results: Path, folder: str) -> Page:
 
 
 def compose(page: Page) -> str:
-    from benchmarks.suite import report_engine, report_goals, report_machine, report_peers, report_scale
-
     sections: list[Callable[[Page], str]] = [
         report_peers.in_short,
         report_goals.goals,

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from benchmarks.suite.markdown import figure, millions, paragraph, table
-
-if TYPE_CHECKING:
-    from benchmarks.suite.report import Page
-
+from benchmarks.suite.page import Page
 
 _SAID = "`python -m benchmarks list` says what each is; ratios are of the same rows in the same process."
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from benchmarks.suite.markdown import paragraph, table, times
+from benchmarks.suite.page import Page
 from benchmarks.suite.ratios import Pair, mean, pairs
-
-if TYPE_CHECKING:
-    from benchmarks.suite.report import Page
 
 #: Engine -> how many times as many events in a CPU second windrow shall do, as the mean over its figures.
 _FROM_FILES = {"flink": 10.0, "spark": 10.0, "bytewax": 50.0, "pathway": 50.0, "quix": 50.0}

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.suite import svg
 from benchmarks.suite.lines import Line
 from benchmarks.suite.markdown import figure, paragraph, table
-
-if TYPE_CHECKING:
-    from benchmarks.suite.report import Page
+from benchmarks.suite.page import Page
 
 _MODELS = Path(__file__).with_name("kernels.toml")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.suite import svg
 from benchmarks.suite.lines import OURS, Line
 from benchmarks.suite.markdown import figure, millions, paragraph, table, times
+from benchmarks.suite.page import Page
 from benchmarks.suite.ratios import Pair, mean, pairs
-
-if TYPE_CHECKING:
-    from benchmarks.suite.report import Page
 
 _BATCH = "batch"
 _IN_SHORT = """How many times as many events windrow does in a CPU second, on the same events and cores, with equal

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from benchmarks.suite import svg
 from benchmarks.suite.lines import Kept, Line
 from benchmarks.suite.markdown import figure, millions, table, times
-
-if TYPE_CHECKING:
-    from benchmarks.suite.report import Page
+from benchmarks.suite.page import Page
 
 
 def scale(page: Page) -> str:

@@ -18,6 +18,7 @@ import pytest
 from benchmarks.runner import BenchmarkError
 from benchmarks.suite import about, compare, processes, report, report_goals, report_machine, run, steps, svg
 from benchmarks.suite.lines import Kept, Line, as_json, from_json, read
+from benchmarks.suite.page import Page
 
 LINE = Line(
     benchmark="nexmark", query="q5", source="memory", events=1_000, bytes=8_000, seconds=(0.2, 0.1, 0.3),
@@ -143,10 +144,10 @@ def test_comparing_with_nothing_says_so(tmp_path: Path) -> None:
 # -- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(*named: tuple[str, Line]) -> report.Page:
+def page(*named: tuple[str, Line]) -> Page:
     steps.load_all()
     kept = [Kept(line, step, FACTS) for step, line in named]
-    return report.Page(kept, {}, {"flink": {"name": "Apache Flink", "tuned": ["<x>"], "wins": {"q5": "because"}}})
+    return Page(kept, {}, {"flink": {"name": "Apache Flink", "tuned": ["<x>"], "wins": {"q5": "because"}}})
 
 
 @pytest.fixture
