@@ -137,6 +137,15 @@ class Remote(Protocol):
 
 
 @runtime_checkable
+class StartsNow(Protocol):
+    """A source that may begin where its topics end when it is asked: asked later, that is another place."""
+
+    @property
+    def starts_now(self) -> bool:
+        """Whether it is so told."""
+
+
+@runtime_checkable
 class Stopping(Protocol):
     """A source of which a partition can come to a halt while the others go on."""
 

@@ -236,6 +236,13 @@ class Engine:
         self._run(planned)
         return True
 
+    def fix_start(self) -> None:
+        """Commit where the input begins, if nothing is committed yet: else who goes on might begin further on."""
+        planned = None if self.epoch or self.finished else self.intake.beginning()
+        if planned is not None:
+            self._run(planned)
+            self.drain()
+
     def drain(self) -> None:
         """Wait for the commit in flight, and raise what it raised."""
         pending, self._pending = self._pending, None

@@ -9,7 +9,7 @@ from typing import Any
 from windrow.clock import Clock
 from windrow.config import Limits
 from windrow.errors import RecordError
-from windrow.io.base import Remembering, Remote, Source, Stopping
+from windrow.io.base import Remembering, Remote, Source, StartsNow, Stopping
 from windrow.progress.decide import PartitionFacts, decide_next
 from windrow.progress.ledger import EpochInput, Positions, Ranges
 from windrow.runtime.build import SourceHead
@@ -68,6 +68,17 @@ class Intake:
                 self.wait(remaining)
             else:
                 time.sleep(max(min(remaining, self._pace.pause_s()), 0))
+
+    def beginning(self) -> EpochInput | None:
+        """An epoch that reads nothing, and whose commit says where the input begins; None when that stays the same."""
+        if self._redo is not None or not any(_starts_now(head.source) for head in self._heads):
+            return None
+        ranges = {
+            head.source.name: {part: (at, at) for part in parts for at in [head.source.start_offset(part)]}
+            for head in self._heads
+            for parts in [head.source.partitions()]
+        }
+        return EpochInput(ranges, False, self._clock.now_us())
 
     def began(self) -> None:
         """An epoch starts."""
@@ -143,6 +154,10 @@ class Intake:
 
     def _bounded(self) -> bool:
         return all(head.source.bounded for head in self._heads)
+
+
+def _starts_now(source: Source) -> bool:
+    return isinstance(source, StartsNow) and source.starts_now
 
 
 def _stopped(source: Source) -> Mapping[int, str]:

@@ -106,6 +106,7 @@ class Part:
         if self._stop.is_set():
             return
         engine.open()
+        engine.fix_start()  # a partition may move before the first row comes
         reach("group.opened")
         self._open = True
         while not self._stop.is_set():

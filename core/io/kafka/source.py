@@ -100,6 +100,10 @@ class KafkaSource:
         if self._fetcher is None:
             self.layout, self._remembered = Layout.from_json(remembered), True
 
+    @property
+    def starts_now(self) -> bool:
+        return self.wanted.start in ("latest", "committed")
+
     def partitions(self) -> Sequence[int]:
         fetcher = self._running()
         with fetcher.changed:
