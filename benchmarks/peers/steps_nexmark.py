@@ -42,24 +42,24 @@ def make_environments(run: Run) -> None:
             for query in QUERIES:
                 events = engine.events(_of_size(run), source, query)
                 for number in {events, min(events, _WARM_UP)} if engine.jvm else {events}:
-                    _events(run, query, number)
+                    _whole(engine, source, query, _events(run, query, number)[0])
 
 
 @step("peers_batch", "peers", "Nexmark and Yahoo queries: windrow, and batch engines over the same events",
-      seconds=(55, 130), limit=(240, 1_200))  # fmt: skip
+      seconds=(55, 120), limit=(240, 1_200))  # fmt: skip
 def batch(run: Run) -> Iterator[Line]:
     """The quick suite has DuckDB alone to compare with, on JSON."""
     yield from _all(run, "windrow", "duckdb", *(("polars", "datafusion") if run.size == "full" or run.options else ()))
 
 
-@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 140),
+@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 175),
       limit=(300, 600))  # fmt: skip
 def flink(run: Run) -> Iterator[Line]:
     yield from _all(run, "flink")
 
 
 @step("peers_spark", "peers", "Nexmark and Yahoo queries by Spark Structured Streaming, from the same files",
-      seconds=(0, 160), limit=(300, 700))  # fmt: skip
+      seconds=(0, 195), limit=(300, 700))  # fmt: skip
 def spark(run: Run) -> Iterator[Line]:
     yield from _all(run, "spark")
 
@@ -136,6 +136,8 @@ def _one(run: Run, engine: Engine, session: Session, source: str, query: str, co
     folder, numbers = _events(run, query, events)
     warm = engine.jvm and session.started
     first = _events(run, query, min(events, _WARM_UP))[0] if warm else folder
+    for data_ in {folder, first, _small(run)[0]}:
+        _whole(engine, source, query, data_)
     out = run.folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     kinds = answers.KINDS[query]
@@ -182,6 +184,13 @@ def _events(run: Run, query: str, events: int) -> tuple[Path, dict[str, int]]:
     else:
         folder, kinds = run.cache / "nexmark" / f"main-{events}", ("bid", "auction", "view")
     return folder, data.make(folder, events, _RATE, kinds)
+
+
+def _whole(engine: Engine, source: str, query: str, folder: Path) -> None:
+    if engine.whole and source == "parquet":
+        for kind in answers.KINDS[query]:
+            for count in engine.measured[source]:
+                data.whole(folder, kind, count)
 
 
 def _small(run: Run) -> tuple[Path, dict[str, int]]:

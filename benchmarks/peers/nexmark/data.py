@@ -53,6 +53,23 @@ def make(folder: Path, events: int, rate: float, kinds: Sequence[str]) -> dict[s
     return {line.split()[0]: int(line.split()[1]) for line in counts.read_text().splitlines()}
 
 
+def whole(folder: Path, kind: str, lanes: int) -> Path:
+    """The Parquet files of these lanes again, each a single row group, made when they are not there; their folder.
+
+    Flink reads a larger file in parts of 32 MiB, in any order: events would come late. A row group stays in one part.
+    """
+    wanted = folder / f"whole{lanes}" / f"{kind}-parquet"
+    if not wanted.exists():
+        made = wanted.with_name(f"{wanted.name}.new")
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        for path in sorted((folder / f"lanes{lanes}" / f"{kind}-parquet").glob("*.parquet")):
+            table = pq.read_table(path)
+            pq.write_table(table, made / path.name, row_group_size=len(table))
+        made.rename(wanted)
+    return wanted
+
+
 def _write(folder: Path, kind: str, events: int, rate: float) -> int:
     table = pa.Table.from_batches(_batches(kind, events, rate), ALL_SCHEMAS[kind])
     last = _last(kind, int(table["dateTime"].combine_chunks().view(pa.int64())[-1].as_py()) + _HOUR_US)

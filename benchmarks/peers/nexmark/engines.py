@@ -22,7 +22,8 @@ class Engine:
     """`measured`: source -> cores, in the full suite; `sources` is what it can read at all. `rounds`: warm ones.
 
     `share`: of the events that fast engines get, by source; a row at a time takes long. `lighter`: query -> share of
-    that. `jvm`: it warms up for seconds. `cannot`: query -> why it cannot be said."""
+    that. `jvm`: it warms up for seconds.
+    `cannot`: query -> why it cannot be said."""
 
     name: str
     program: str
@@ -37,6 +38,7 @@ class Engine:
     env: Mapping[str, str] = field(default_factory=dict)
     jars: str = ""  # a file of benchmarks/peers/jars
     jvm: bool = False
+    whole: bool = False  # it reads Parquet files of a single row group
     cannot: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -80,15 +82,14 @@ ENGINES = (
         "datafusion", "datafusion_run.py", "batch", _apart("datafusion"), _pinned("datafusion", "datafusion"),
         _BATCH, ("parquet",),
     ),
-    # Flink splits Parquet files of more than 32 MiB and reads the parts in any order, so that events come late.
     Engine(
         "flink", "flink_run.py", "none", _apart("flink"), _pinned("flink", "apache-flink"),
-        {"json": (2,), "parquet": (2,)}, share={"json": 2 / 3, "parquet": 1 / 3}, jars="flink_parquet", jvm=True,
+        {"json": (2,), "parquet": (2,)}, jars="flink_parquet", jvm=True, whole=True,
         env={"_JAVA_OPTIONS": "-Xmx4g"},
     ),
     Engine(
         "spark", "spark_run.py", "exactly once", _apart("spark"), _pinned("spark", "pyspark"),
-        {"json": (2,), "parquet": (2,)}, share={"json": 2 / 3, "parquet": 2 / 3}, jvm=True,
+        {"json": (2,), "parquet": (2,)}, jvm=True,
     ),
     Engine(
         "bytewax", "bytewax_run.py", "none", _apart("bytewax"), _pinned("bytewax", "bytewax"),
