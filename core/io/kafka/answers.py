@@ -32,7 +32,7 @@ REGROUPED = frozenset({22, 27})
 DENIED = frozenset({TOPIC_DENIED, GROUP_DENIED, CLUSTER_DENIED, TRANSACTIONAL_ID_DENIED})
 TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
 
-_REPLICAS = "fewer replicas are in sync than min.insync.replicas asks for"
+_REPLICAS = "fewer replicas are in sync than min.insync.replicas asks for, or a broker is still starting"
 #: What somebody has to look after, where the name alone does not say it.
 _MEANING = {
     15: "a broker is away, or too few replicas of __transaction_state or __consumer_offsets are in sync",

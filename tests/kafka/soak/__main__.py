@@ -16,7 +16,9 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="python -m tests.kafka.soak", description=__doc__)
     parser.add_argument("--rounds", type=int, default=40, help="attempts of jobs to go through")
-    parser.add_argument("--minutes", type=float, help="go on for so long instead")
+    lasts = parser.add_mutually_exclusive_group()
+    lasts.add_argument("--minutes", type=float, help="go on for so long instead; says every minute how far it is")
+    lasts.add_argument("--hours", type=float, help="the same")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same choices")
     parser.add_argument("--nodes", type=int, default=1, choices=(1, 3), help="brokers")
     parser.add_argument("--version", default=NEWEST, help="of Apache Kafka")
@@ -32,9 +34,10 @@ def main() -> int:
     from tests.crash.preload import preload
 
     preload()
+    minutes = args.hours * 60 if args.hours else args.minutes
     tally = Server(
         Options(
-            args.rounds, args.minutes, args.seed, args.nodes, args.version, args.kind, args.events,
+            args.rounds, minutes, args.seed, args.nodes, args.version, args.kind, args.events,
             (args.shortest_pause, max(args.shortest_pause, args.longest_pause)), args.folder,
             args.transaction_timeout, say=True,
         )
