@@ -448,7 +448,9 @@ class Transactions:
             except (FencedError, answers.DeniedError):
                 raise
             except BrokerError as error:
-                trouble, refresh = str(error), True
+                if left_s > 1 or not trouble:  # that the time is over says less than what was heard before
+                    trouble = str(error)
+                refresh = True
             else:
                 if not answer.error_code:
                     self._given(answer)
