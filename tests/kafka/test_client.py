@@ -14,7 +14,7 @@ from kafka.net.manager import KafkaConnectionManager
 
 from windrow.errors import BrokerError, FencedError
 from windrow.io.kafka import answers, seams
-from windrow.io.kafka.client import Cluster
+from windrow.io.kafka.client import Cluster, release, shared
 
 
 def test_nobody_there_is_said_by_the_deadline() -> None:
@@ -71,3 +71,17 @@ def test_a_newer_owner_is_told_from_other_errors() -> None:
     assert isinstance(answers.error(90, "commit of epoch 7"), FencedError)
     assert isinstance(answers.error(47, "commit of epoch 7"), FencedError)
     assert not isinstance(answers.error(51, "commit of epoch 7"), FencedError)
+
+
+def test_a_shared_client_that_was_closed_is_not_handed_out_again(broker: str) -> None:
+    """law: whoever asks next gets one that works; giving the old one back changes nothing for it."""
+    first = shared(broker)
+    first.close()
+    second = shared(broker)
+    try:
+        assert second is not first
+        release(first)
+        assert second.leaders([], 10.0) == {} and shared(broker) is second
+        release(second)
+    finally:
+        release(second)

@@ -314,8 +314,8 @@ def shared(bootstrap: str, settings: Mapping[str, Any] | None = None, timeout_s:
     key = _key(bootstrap, settings or {})
     with _shared_lock:
         cluster, users = _shared.get(key, (None, 0))
-        if cluster is None:
-            cluster = Cluster(bootstrap, settings, timeout_s)
+        if cluster is None or cluster._closed:  # closed by one of its users: the others are not to have it
+            cluster, users = Cluster(bootstrap, settings, timeout_s), 0
         _shared[key] = (cluster, users + 1)
         return cluster
 
