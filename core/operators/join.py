@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import TIME, WATERMARK, WEIGHT, take, validity
+from windrow.batch import TIME, WATERMARK, WEIGHT, take_rows, validity
 from windrow.errors import PlanError
 from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.operators.lateness import Closed, limits, times_of
@@ -109,7 +109,7 @@ class JoinOperator:
             late = chosen(batch, missed) if missed.any() else None
         taken = batch
         if len(rows) > 1 or len(every) < len(times):
-            taken = pa.RecordBatch.from_arrays([take(column, every) for column in batch.columns], schema=batch.schema)
+            taken = take_rows(batch, every)
         return taken.set_column(taken.schema.get_field_index(TIME), TIME, pa.array(begins)), late
 
 
@@ -123,11 +123,10 @@ def keyed(columns: Sequence[pa.Array]) -> npt.NDArray[np.bool_]:
 
 
 def chosen(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_]) -> pa.RecordBatch:
-    """The rows where the mask is set; also of types that pyarrow cannot filter."""
+    """The rows where the mask is set."""
     if mask.all():
         return batch
-    rows = np.flatnonzero(mask)
-    return pa.RecordBatch.from_arrays([take(column, rows) for column in batch.columns], schema=batch.schema)
+    return take_rows(batch, np.flatnonzero(mask))
 
 
 def _split(batch: pa.RecordBatch, kept: npt.NDArray[np.bool_]) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:

@@ -8,15 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.batch import ORIGIN, TIME, WEIGHT, Int32s, Int64s, view
-from windrow.plan.window import Aggregation
+from windrow.plan.window import ORDERED, Aggregation
 from windrow.state.accumulators.build import make_accumulators
 from windrow.state.accumulators.rows import Rows
 from windrow.state.aggregations.panes import PANE
 from windrow.state.columns import Inputs
 from windrow.state.keys.local import group_rows
 
-#: Functions whose result depends on the order of events.
-ORDERED = ("first", "last", "collect_list", "arg_min", "arg_max")
 #: Tries that did not pay are followed by this many batches without one; doubled with each, up to the second figure.
 _FIRST_PAUSE = 4
 _LONGEST_PAUSE = 64

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import ORIGIN, TIME, WEIGHT, take
+from windrow.batch import ORIGIN, TIME, WEIGHT, take_rows
 from windrow.errors import InvariantError
 from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.operators.lateness import Closed, limits, times_of
@@ -72,16 +72,12 @@ class RankOperator:
             missed[inside] = False
             rows.append(np.flatnonzero(inside))
             starts.append(begin[rows[-1]])
-        late = _chosen(batch, np.flatnonzero(missed)) if missed.any() else None
-        taken, begins = _chosen(batch, np.concatenate(rows)), np.concatenate(starts)
+        late = take_rows(batch, np.flatnonzero(missed)) if missed.any() else None
+        taken, begins = take_rows(batch, np.concatenate(rows)), np.concatenate(starts)
         ends = begins + window.size_us
         taken = taken.set_column(taken.schema.get_field_index(TIME), TIME, pa.array(ends - 1))
         taken = taken.append_column("window_start", pa.array(begins).view(_TIMESTAMP))
         return taken.append_column("window_end", pa.array(ends).view(_TIMESTAMP)), late
-
-
-def _chosen(batch: pa.RecordBatch, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([take(column, rows) for column in batch.columns], schema=batch.schema)
 
 
 def _held(rank: Rank, columns: tuple[str, ...]) -> pa.Schema:

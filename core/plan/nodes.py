@@ -8,16 +8,13 @@ from typing import Any, Literal
 
 from windrow.datatypes import Schema
 from windrow.plan.expr import Expression
-from windrow.plan.window import Aggregation
+from windrow.plan.window import ORDERED, Aggregation
 
 #: How the changes of a Table are written. upsert: only new rows, each replaces the one of its key, and none ever goes;
 #: log: with a column `OPERATION`; weighted: the sink is given the weights, and makes of them what it has for it.
 Changes = Literal["upsert", "log", "weighted"]
 #: The column of a change log: ``d`` takes a row back, ``c`` adds one; an update is the one and then the other.
 OPERATION = "op"
-
-#: Aggregates whose result depends on the order of events.
-_ORDERED = ("first", "last", "collect_list", "arg_min", "arg_max")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,7 +223,7 @@ class Aggregate(Stateful):
     def ordered(self) -> bool:
         window = self.aggregation.window
         counted = window is not None and window.kind == "count"
-        return counted or any(a.function in _ORDERED for a in self.aggregation.aggregates)
+        return counted or any(a.function in ORDERED for a in self.aggregation.aggregates)
 
     def reads(self, side: int, output: tuple[str, ...]) -> set[str]:
         computed = dict(self.arguments)

@@ -76,6 +76,9 @@ UNDOABLE = (
 #: The aggregate that such a grouping has besides: how many rows a group has; without any it is gone.
 ROW_COUNT = "__rows"
 
+#: Aggregates whose result depends on the order of events.
+ORDERED = ("first", "last", "collect_list", "arg_min", "arg_max")
+
 
 @dataclass(frozen=True, slots=True)
 class Firing:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import Int32s, Int64s, take
+from windrow.batch import Int32s, Int64s, take_rows
 from windrow.kernels import hashing
 from windrow.state.keys.hashes import key_hashes
 
@@ -36,7 +36,7 @@ def split(batch: pa.RecordBatch, keys: tuple[str, ...], shards: int) -> list[pa.
     np.cumsum(counts[:-1], out=starts[1:])
     rows = np.empty(n, np.int64)
     hashing.rows_by_shard(numbers, starts, rows)  # moves starts to where the shards end
-    gathered = pa.RecordBatch.from_arrays([take(column, rows) for column in batch.columns], schema=batch.schema)
+    gathered = take_rows(batch, rows)
     for shard in np.flatnonzero(counts).tolist():
         count = int(counts[shard])
         parts[shard] = gathered.slice(int(starts[shard]) - count, count)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.arrow_types import to_arrow_schema
-from windrow.batch import TIME, WATERMARK, WEIGHT, is_hidden, take, view
+from windrow.batch import TIME, WATERMARK, WEIGHT, is_hidden, take_rows, view
 from windrow.datatypes import Schema
 from windrow.errors import PlanError, RecordError
 from windrow.kernels.watermark import watermark_before, watermark_scan
@@ -90,8 +90,7 @@ class FilterStep(Step):
 def _at(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
     """The rows where the mask is true. By row numbers: pyarrow's filter takes twice as long (text of 36 bytes)."""
     certain = mask.fill_null(False) if mask.null_count else mask
-    rows = np.flatnonzero(certain.to_numpy(zero_copy_only=False))
-    return pa.RecordBatch.from_arrays([take(column, rows) for column in batch.columns], schema=batch.schema)
+    return take_rows(batch, np.flatnonzero(certain.to_numpy(zero_copy_only=False)))
 
 
 class ProjectStep(Step):

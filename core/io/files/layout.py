@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import take
+from windrow.batch import take_rows
 from windrow.errors import PlanError
 from windrow.state.keys.local import group_rows
 from windrow.units import time_us
@@ -52,7 +52,7 @@ class Layout:
             order = np.argsort(ids, kind="stable") if len(first) > 1 else None
             counts = np.bincount(ids, minlength=len(first))
             if order is not None:
-                rows = pa.RecordBatch.from_arrays([take(column, order) for column in rows.columns], schema=rows.schema)
+                rows = take_rows(rows, order)
             start = 0
             for name, count in zip(names, counts.tolist(), strict=True):
                 folders.setdefault(name, []).append(rows.slice(start, count))

@@ -129,7 +129,7 @@ class WindowUpdates(KeyedState):
             low, high = (np.full(len(ids), bound[0]) for bound in self._grid.windows_of(np.array([codes], np.int64)))
         else:
             low, high = self._grid.windows_of(codes)
-        if low is high:
+        if low is high:  # each row is in one window
             self._add(low, ids, piece)
             return
         for step in range(int((high - low).max()) + 1):

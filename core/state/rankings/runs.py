@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from windrow.batch import TIME, WEIGHT, Int64s, Tables, take, view
+from windrow.batch import TIME, WEIGHT, Int64s, Tables, take, take_rows, view
 from windrow.errors import InvariantError
 from windrow.plan.rank import Rank
 from windrow.state.changes import consolidated
@@ -322,7 +322,7 @@ class RunRanking:
 def _taken(data: pa.RecordBatch, rows: Int64s) -> pa.RecordBatch:
     if len(rows) == data.num_rows:
         return data
-    return pa.RecordBatch.from_arrays([take(column, rows) for column in data.columns], schema=data.schema)
+    return take_rows(data, rows)
 
 
 def _fitted(values: Int64s, size: int, rest: int) -> Int64s:
