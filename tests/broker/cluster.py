@@ -131,6 +131,7 @@ def _settings(number: int, port: int, controller: int, voters: str, folder: Path
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "false",
+        "default.replication.factor": replicas,  # what windrow makes for itself does not hang on one broker
         "offsets.topic.num.partitions": "4",
         "offsets.topic.replication.factor": replicas,
         "transaction.state.log.num.partitions": "4",

@@ -78,7 +78,15 @@ def ends(cluster: Cluster, topic: str, isolation: int) -> dict[int, int]:
 
 
 def left_open(cluster: Cluster, names: Iterable[str], transactional_ids: str, within_s: float = 15.0) -> list[str]:
-    """What is not brought to an end: partitions whose stable offset is not their end, and transactions that go on.
+    """What is not brought to an end: partitions whose stable offset is not their end, and transactions that go on."""
+    behind, going = open_at_last(cluster, names, transactional_ids, within_s)
+    return behind + going
+
+
+def open_at_last(
+    cluster: Cluster, names: Iterable[str], transactional_ids: str, within_s: float = 15.0
+) -> tuple[list[str], list[str]]:
+    """Partitions whose stable offset is not their end, and transactions that go on.
 
     The end of a transaction takes a moment to reach every partition, so it is asked until nothing is left."""
     deadline_s = time.monotonic() + within_s
@@ -91,9 +99,9 @@ def left_open(cluster: Cluster, names: Iterable[str], transactional_ids: str, wi
             )
             if stable != end
         ]
-        found = behind + _going_on(cluster, transactional_ids)
-        if not found or time.monotonic() > deadline_s:
-            return found
+        going = _going_on(cluster, transactional_ids)
+        if not (behind or going) or time.monotonic() > deadline_s:
+            return behind, going
         time.sleep(0.1)
 
 

@@ -226,9 +226,9 @@ class KafkaLedger:
     def _await_settled(self) -> None:
         """Called when nothing of ours can be open: no other writes to the ledger's partition.
 
-        A broker that is killed between the end of a transaction and its markers may forget the markers when it starts
-        (seen with 4.3 and one broker): records that nobody sees, until the end of the job's next transaction commits
-        them along with it, in the partitions that it has, and they are there twice. Raises `BrokerError` then.
+        Brokers may have left it without its end (`settled`): records that nobody sees, until the end of the job's next
+        transaction commits them along with it, in the partitions that it has, and they are there twice. Raises
+        `BrokerError` then.
         """
         deadline_s = time.monotonic() + _SETTLE_S
         while True:

@@ -1,8 +1,9 @@
 """Whether transactions that have ended have reached every partition: a look at what leaders know of a producer.
 
-A broker that is killed between the end of a transaction and its markers may forget the markers when it starts (seen
-with 4.3 and one broker): records that nobody sees, until the end of a later transaction of the same producer id commits
-them along with it, and they are there twice. Leaders say so when asked (DescribeProducers, KIP-664, Kafka 2.8).
+Brokers of 4.3 and 4.4 skip a partition that has no leader at the moment when the markers are written, as if its topic
+had been deleted (KAFKA-20734; seen with partitions of one replica whose broker was down): records that nobody sees,
+until the end of a later transaction of the same producer id commits them along with it, and they are there twice.
+Leaders say so when asked (DescribeProducers, KIP-664, Kafka 2.8).
 """
 
 from __future__ import annotations
