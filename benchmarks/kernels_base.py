@@ -108,7 +108,7 @@ def _first_rows(rng: np.random.Generator) -> Measured:
 @benchmark(
     "kernels_keys",
     "key tables over Arrow columns: ids, restore, grouping of a batch",
-    kernels=("grouping.group_bytes", "hashing.float_bits"),
+    kernels=("grouping.group_bytes", "hashing.float_bits", "hashing.secret_hash_bytes"),
 )
 def kernels_keys(scale: float) -> list[Measured]:
     """KeyTable.ids and group_rows for int, string and compound keys; a restore of 8 tables."""

@@ -78,6 +78,18 @@ copy32 = _copy(ir.VectorType(_I8, 32))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def multiply_high(typing_context: Any, left: Any, right: Any) -> Any:
+    """The upper half of the 128-bit product of two uint64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(argument, wide) for argument in args))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _I64)
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typing_context: Any, at: Any) -> Any:
     """Begin to bring the cache line at an address near, and wait for nothing; the address may be any at all."""
 

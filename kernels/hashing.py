@@ -6,15 +6,18 @@ values: a golden test holds them.
 
 A shard is taken from the upper half of a hash. Key tables multiply the hash again before they take their slot bits
 from it, so keys of one shard spread over all slots of a table.
+
+What everybody can compute, anybody can choose keys by, all of one hash, and a table of those takes a probe for each key
+that is there. Tables therefore find bytes by `secret_hash_bytes`, which nothing depends on beyond a process.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from windrow.kernels._bytes import address, get8, get32, get64
+from windrow.kernels._bytes import address, get8, get32, get64, multiply_high
 from windrow.kernels._compile import device, inline, kernel
-from windrow.kernels._types import I64, NONE, R_F64, R_I32, R_I64, R_U8, R_U64, W_I32, W_I64, W_U64
+from windrow.kernels._types import I64, NONE, R_F64, R_I32, R_I64, R_U8, R_U64, U64, W_I32, W_I64, W_U64
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -39,6 +42,21 @@ def _fold(state, word):  # type: ignore[no-untyped-def]
     return mixed ^ (mixed >> _S29)
 
 
+@inline
+def _secret_fold(state, word, factor):  # type: ignore[no-untyped-def]
+    mixed = state ^ word
+    return (mixed * factor) ^ multiply_high(mixed, factor)
+
+
+@inline
+def _short_word(start, size):  # type: ignore[no-untyped-def]
+    """All of 1 to 7 bytes in one word."""
+    if size >= 4:
+        return np.uint64(get32(start)) | (np.uint64(get32(start + size - 4)) << _S32)
+    middle, last = get8(start + size // 2), get8(start + size - 1)
+    return np.uint64(get8(start)) | (np.uint64(middle) << np.uint64(8)) | (np.uint64(last) << np.uint64(16))
+
+
 @device
 def hash_of_bytes(start, size):  # type: ignore[no-untyped-def]
     """Hash of the `size` bytes at an address: whole words, then the last 8 bytes, which overlap the word before."""
@@ -50,13 +68,25 @@ def hash_of_bytes(start, size):  # type: ignore[no-untyped-def]
             state = _fold(state, get64(at))
             at += 8
         state = _fold(state, get64(last))
-    elif size >= 4:
-        state = _fold(state, np.uint64(get32(start)) | (np.uint64(get32(start + size - 4)) << _S32))
     elif size > 0:
-        middle, last = get8(start + size // 2), get8(start + size - 1)
-        word = np.uint64(get8(start)) | (np.uint64(middle) << np.uint64(8)) | (np.uint64(last) << np.uint64(16))
-        state = _fold(state, word)
+        state = _fold(state, _short_word(start, size))
     return finalise(state)
+
+
+@device
+def _secret_hash(start, size, seed, factor):  # type: ignore[no-untyped-def]
+    """The same words, each multiplied by a secret and both halves of the product put together; once more at the end."""
+    state = seed + np.uint64(size)
+    if size >= 8:
+        last = start + size - 8
+        at = start
+        while at < last:
+            state = _secret_fold(state, get64(at), factor)
+            at += 8
+        state = _secret_fold(state, get64(last), factor)
+    elif size > 0:
+        state = _secret_fold(state, _short_word(start, size), factor)
+    return _secret_fold(state, seed, factor)
 
 
 @kernel(NONE(R_I64, R_U8, W_U64))
@@ -78,6 +108,18 @@ def hash_bytes(offsets, data, valid, hashes):  # type: ignore[no-untyped-def]
     for i in range(valid.shape[0]):
         if valid[i] == 0:
             hashes[i] = _NULL_HASH
+
+
+@kernel(NONE(R_I64, R_U8, U64, U64, W_U64))
+def secret_hash_bytes(offsets, data, seed, factor, hashes):  # type: ignore[no-untyped-def]
+    """Hash of each ``data[offsets[i] : offsets[i + 1]]`` that cannot be foreseen without `seed` and `factor`.
+
+    Folded multiplication, as in wyhash (Wang Yi) and foldhash (Peters). To seed what `hash_bytes` does would not help:
+    flipping bit 63 of a word flips the same two bits of the state whatever the seed, so keys of one hash are known.
+    """
+    base = address(data)
+    for i in range(hashes.shape[0]):
+        hashes[i] = _secret_hash(base + offsets[i], offsets[i + 1] - offsets[i], seed, factor)
 
 
 @kernel(NONE(R_U64, W_U64))

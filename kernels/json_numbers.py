@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from windrow.kernels._bytes import multiply_high
 from windrow.kernels.json_simd import (
     byte_at,
     digit_count,
@@ -17,7 +18,6 @@ from windrow.kernels.json_simd import (
     fail,
     helper,
     leading_zeros,
-    multiply_high,
     put_byte,
     put_float,
     put_int,

@@ -177,14 +177,6 @@ def bit_count(builder: Any, mask: Any) -> Any:
     return builder.ctpop(mask)
 
 
-@_emits_word(U64, U64, U64)
-def multiply_high(builder: Any, left: Any, right: Any) -> Any:
-    """``(uint64, uint64) -> uint64``: the upper half of the 128-bit product."""
-    wide = ir.IntType(128)
-    product = builder.mul(builder.zext(left, wide), builder.zext(right, wide))
-    return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _WORD)
-
-
 @_emits_word(_PAIR(U64, 3), I64)
 def text_masks(builder: Any, address: Any) -> Any:
     """``(address) -> (quote, backslash, odd)``: where `odd` marks control characters and bytes over 127."""

@@ -30,6 +30,14 @@ def test_hash_bytes(values):
     assert hashes.tolist() == oracle.hash_bytes(values)
 
 
+@given(st.lists(st.binary(max_size=40), max_size=20), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_secret_hash_bytes(values, seed, factor):
+    """oracle"""
+    hashes = np.empty(len(values), np.uint64)
+    hashing.secret_hash_bytes(*strings(values), np.uint64(seed), np.uint64(factor), hashes)
+    assert hashes.tolist() == oracle.secret_hash_bytes(values, seed, factor)
+
+
 @given(words, st.randoms())
 def test_combine_hashes(first, random):
     """oracle"""
@@ -72,22 +80,27 @@ def test_shards(hashes, shards):
     assert places.tolist() == np.cumsum(expected_counts).tolist()
 
 
+@pytest.mark.parametrize("secret", [False, True])
 @pytest.mark.parametrize("size", [3, 5, 8, 11, 16, 23, 40])
-def test_one_bit_moves_half_of_the_others(size):
+def test_one_bit_moves_half_of_the_others(size, secret):
     """law: flipping any bit of the input flips each bit of the hash with a probability near a half"""
     rng = np.random.default_rng(size)
     base = rng.integers(0, 256, (2_000, size)).astype(np.uint8)
-    reference = _hash_all(base)
+    reference = _hash_all(base, secret)
     for bit in range(8 * size):
         flipped = base.copy()
         flipped[:, bit // 8] ^= 1 << bit % 8
-        changed = np.unpackbits((_hash_all(flipped) ^ reference).view(np.uint8)).reshape(2_000, 64).mean(axis=0)
+        changed = np.unpackbits((_hash_all(flipped, secret) ^ reference).view(np.uint8)).reshape(2_000, 64).mean(axis=0)
         assert changed.min() > 0.4
         assert changed.max() < 0.6
 
 
-def _hash_all(rows):
+def _hash_all(rows, secret=False):
     offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int64)
     hashes = np.empty(len(rows), np.uint64)
-    hashing.hash_bytes(offsets, rows.reshape(-1), np.empty(0, np.uint8), hashes)
+    if secret:
+        seed, factor = np.uint64(0x3C6EF372FE94F82B), np.uint64(0xA54FF53A5F1D36F1)
+        hashing.secret_hash_bytes(offsets, rows.reshape(-1), seed, factor, hashes)
+    else:
+        hashing.hash_bytes(offsets, rows.reshape(-1), np.empty(0, np.uint8), hashes)
     return hashes

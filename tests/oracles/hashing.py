@@ -43,6 +43,17 @@ def hash_bytes(texts):
     return hashes
 
 
+def secret_hash_bytes(texts, seed, factor):
+    hashes = []
+    for text in texts:
+        state = (seed + len(text)) & _MASK
+        for word in [*(int.from_bytes(chunk, "little") for chunk in _chunks(text)), seed]:
+            product = (state ^ word) * factor
+            state = (product & _MASK) ^ (product >> 64)
+        hashes.append(state)
+    return hashes
+
+
 def combine_hashes(hashes, combined):
     return [finalise((old * _FOLD + new) & _MASK) for new, old in zip(hashes, combined, strict=True)]
 

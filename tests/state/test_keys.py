@@ -19,6 +19,7 @@ from windrow.arrow_types import from_arrow_type
 from windrow.datatypes import DataType
 from windrow.errors import PlanError
 from windrow.state.keys import rowcode, slots
+from windrow.state.keys.hashes import key_hashes
 from windrow.state.keys.table import KeyTable, check_key_types, group_rows
 
 few = settings(max_examples=40, deadline=None)
@@ -203,6 +204,28 @@ def test_keys_that_all_meet_in_one_slot() -> None:
     grouped = group_rows([twice])
     assert grouped is not None
     assert list(grouped[0]) == list(ids)
+
+
+def hostile_texts(halvings: int) -> pa.Array:
+    """Keys of one `hash_bytes`: the second word of each pair takes back what bit 63 of the first has changed."""
+    rng = np.random.default_rng(5)
+    same = rng.integers(0, 2**64, 2 * halvings, np.uint64)
+    chosen = np.arange(2**halvings, dtype=np.uint64)[:, None] >> np.arange(halvings, dtype=np.uint64) & np.uint64(1)
+    texts = np.repeat(same[None, :], 2**halvings, axis=0)
+    texts[:, 0::2] ^= chosen << np.uint64(63)
+    texts[:, 1::2] ^= chosen * np.uint64(1 << 63 | 1 << 34)
+    return pa.array([row.tobytes() for row in texts], pa.binary())
+
+
+def test_texts_that_have_one_hash() -> None:
+    """law: texts that were made to have one hash, which anybody can compute, meet in a table no more than others do."""
+    texts = hostile_texts(13)
+    assert len(set(key_hashes([texts]).tolist())) == 1
+    table = KeyTable([DataType("binary")])
+    assert table.ids([texts]).tolist() == list(range(len(texts)))
+    grouped = group_rows([texts])
+    assert grouped is not None and grouped[0].tolist() == list(range(len(texts)))
+    assert table._store.slots._reseeds == 0 and not table._store.slots.overspent
 
 
 def test_numbers_that_lie_close_are_placed_by_value() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, validity
-from windrow.kernels import grouping, hashing
+from windrow.kernels import grouping
 from windrow.state.keys import rowcode
+from windrow.state.keys.secret import secret_hashes
 from windrow.state.keys.slots import Slots
 from windrow.state.keys.words import bytes_of, kind_of, words
 
@@ -166,8 +167,7 @@ def _by_bytes(scratch: _Scratch, columns: Sequence[Key], limit: float | None) ->
     else:
         offsets, data = rowcode.encode(arrays)
     rows = len(offsets) - 1
-    hashes = np.empty(rows, np.uint64)
-    hashing.hash_bytes(offsets, data, valid, hashes)
+    hashes = secret_hashes(offsets, data)
     if len(scratch.arena) < len(data):
         scratch.arena = np.empty(len(data), np.uint8)
     scratch.offsets[0] = 0

@@ -11,9 +11,10 @@ import pyarrow as pa
 from windrow.arrow_types import to_arrow_type
 from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, UInt64s, validity
 from windrow.datatypes import DataType
-from windrow.kernels import grouping, hashing
+from windrow.kernels import grouping
 from windrow.state.keys import rowcode
 from windrow.state.keys.local import group_rows
+from windrow.state.keys.secret import secret_hashes
 from windrow.state.keys.slots import Slots
 from windrow.state.keys.words import bytes_array, bytes_of, check_key_types, kind_of, word_array, words
 
@@ -176,8 +177,7 @@ class _Strings:
 
     def _ids(self, offsets: Int64s, data: Bytes, valid: Bytes, add: bool) -> Int32s:
         rows = len(offsets) - 1
-        hashes = np.empty(rows, np.uint64)
-        hashing.hash_bytes(offsets, data, valid, hashes)
+        hashes = secret_hashes(offsets, data)
         slots = self.slots
         ids = np.empty(rows, np.int32)
         row = 0
