@@ -85,9 +85,10 @@ def kernels_sorted_chains(scale: float) -> list[Measured]:
 
 @benchmark(
     "kernels_chunks",
-    "random rows of 50 chunks: where they are, int64, bits and strings of 20 bytes",
+    "random rows of 50 chunks: where they are, row numbers, int64, bits and strings of 20 bytes",
     kernels=(
         "chunks.locate_rows",
+        "chunks.follow_numbers",
         "chunks.gather_fixed",
         "chunks.gather_bits",
         "chunks.gather_sizes",
@@ -103,6 +104,9 @@ def kernels_chunks(scale: float) -> list[Measured]:
     starts = np.arange(count, dtype=np.int64) * size
     numbers, places = np.empty(wanted, np.int32), np.empty(wanted, np.int64)
     locating = median_seconds(lambda: chunks.locate_rows(rows, starts, numbers, places))
+    held = [np.random.default_rng(each).permutation(size).astype(np.int32) for each in range(count)]
+    number_at, followed = np.array([each.ctypes.data for each in held], np.int64), np.empty(wanted, np.int64)
+    following = median_seconds(lambda: chunks.follow_numbers(number_at, numbers, places, followed))
     values = [random.integers(0, 2**62, size) for _ in range(count)]
     addresses = np.array([each.ctypes.data for each in values], np.int64)
     out = np.empty(8 * wanted, np.uint8)
@@ -122,6 +126,7 @@ def kernels_chunks(scale: float) -> list[Measured]:
     copying = median_seconds(strings)
     return [
         Measured(wanted, wanted * 8, locating, f"{numbers.sum()}:{places.sum()}", "locate_rows"),
+        Measured(wanted, wanted * 12, following, f"{followed.sum()}", "follow_numbers"),
         Measured(wanted, wanted * 8, fixed, sums, "gather_fixed"),
         Measured(wanted, wanted, reading, f"{bits.sum()}", "gather_bits"),
         Measured(wanted, wanted * 20, copying, f"{text.sum()}", "gather_sizes and gather_strings"),

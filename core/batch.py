@@ -12,7 +12,7 @@ underscores and which never reach a sink:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,8 @@ def take(column: pa.Array, rows: Int64s) -> pa.Array:
         return take(column.cast(short), rows).cast(type_)
     if len(rows) == 0 or len(column) == 0:
         return column.take(pa.array(rows))
+    if pa.types.is_dictionary(type_):
+        return pa.DictionaryArray.from_arrays(take(column.indices, rows), column.dictionary, safe=False)
     valid = validity(column)
     bits = bitmap(valid.take(rows)) if len(valid) else None
     if _is_plain(type_):
@@ -108,6 +110,19 @@ def take(column: pa.Array, rows: Int64s) -> pa.Array:
         if taken is not None:
             return taken
     return column.take(pa.array(rows))
+
+
+def by_row(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
+    """The same rows, of which these columns are row numbers (int32, without nulls) into a dictionary: the column as it
+    was. What is taken of them later takes 4 bytes a row, however long the text is, and holds on to all of it."""
+    if not names:
+        return batch
+    numbers = pa.array(np.arange(batch.num_rows, dtype=np.int32))
+    columns = [
+        pa.DictionaryArray.from_arrays(numbers, column, safe=False) if name in names else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def take_rows(batch: pa.RecordBatch, rows: Int64s) -> pa.RecordBatch:

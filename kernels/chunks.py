@@ -35,6 +35,15 @@ def locate_rows(rows, starts, chunks, places):  # type: ignore[no-untyped-def]
         places[i] = row - starts[chunk]
 
 
+@kernel(NONE(R_I64, R_I32, R_I64, W_I64))
+def follow_numbers(addresses, chunks, places, followed):  # type: ignore[no-untyped-def]
+    """The row number (int32) that chunk c has at each place, from its address on; the place itself where that is 0."""
+    for i in range(chunks.shape[0]):
+        at = addresses[np.uint64(chunks[i])]
+        place = places[i]
+        followed[i] = place if at == 0 else np.int64(get32(at + 4 * place))
+
+
 @kernel(NONE(R_I64, R_I32, R_I64, I64, W_U8))
 def gather_fixed(addresses, chunks, places, width, out):  # type: ignore[no-untyped-def]
     """Values of 1, 2, 4, 8 or 16 bytes, one after the other."""

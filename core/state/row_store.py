@@ -6,7 +6,7 @@ are put together, so that there are few, and whole chunks at the front are dropp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,11 +26,14 @@ _PLAIN_BYTES = (1, 2, 4, 8, 16)
 class _Chunk:
     first: int
     batch: pa.RecordBatch
-    nbytes: int = 0
     places: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    known_nbytes: int = -1
 
-    def __post_init__(self) -> None:
-        self.nbytes = int(self.batch.nbytes)
+    @property
+    def nbytes(self) -> int:
+        if self.known_nbytes < 0:
+            self.known_nbytes = sum(_nbytes(column) for column in self.batch.columns)
+        return self.known_nbytes
 
     @property
     def end(self) -> int:
@@ -41,20 +44,34 @@ class _Chunk:
         found = self.places.get(name)
         if found is None:
             column = self.batch.column(name)
+            column = column.dictionary if pa.types.is_dictionary(column.type) else column
             buffers = [_address(buffer) for buffer in column.buffers()[:3]]
             buffers += [0] * (3 - len(buffers))
             found = self.places[name] = (*buffers, column.offset, column.null_count)
         return found
 
+    def numbers(self, loose: Collection[str]) -> int:
+        """Address of the row numbers that the columns in `loose` are, all the same ones; 0 when they are no numbers."""
+        for name in loose:
+            column = self.batch.column(name)
+            if pa.types.is_dictionary(column.type):
+                return _address(column.indices.buffers()[1]) + 4 * int(column.indices.offset)
+        return 0
+
 
 class RowStore:
-    """Append-only rows of one schema."""
+    """Append-only rows of one schema.
 
-    def __init__(self, schema: pa.Schema) -> None:
+    The columns in `loose` may come as row numbers into the columns that they were (`by_row`), and are kept so.
+    """
+
+    def __init__(self, schema: pa.Schema, loose: Collection[str] = ()) -> None:
         self.schema = schema
+        self._loose = frozenset(loose)
         self._stored = pa.schema([(field.name, _stored(field.type)) for field in schema])
         self._chunks: list[_Chunk] = []
         self._starts: Int64s = np.empty(0, np.int64)
+        self._numbers: Int64s = np.empty(0, np.int64)  # of each chunk, where its row numbers lie
         self._gatherers: dict[str, _Gatherer] = {}
         self.base = 0  # rows before it have been dropped
         self.end = 0  # the number that the next row gets
@@ -71,8 +88,8 @@ class RowStore:
         first = self.end
         if batch.num_rows == 0:
             return first
-        columns = [_cast(batch.column(field.name), field.type) for field in self._stored]
-        self._chunks.append(_Chunk(first, pa.RecordBatch.from_arrays(columns, schema=self._stored)))
+        columns = [self._kept(batch.column(field.name), field) for field in self._stored]
+        self._chunks.append(_Chunk(first, pa.RecordBatch.from_arrays(columns, names=self._stored.names)))
         self.end += batch.num_rows
         self._changed(self._merge())
         return first
@@ -86,12 +103,16 @@ class RowStore:
         places = np.empty(len(rows), np.int64)
         numbers = np.empty(len(rows), np.int32)
         kernels.locate_rows(rows, self._starts, numbers, places)
-        return [self._take(name, numbers, places) for name in names]
+        followed = places
+        if self._loose and self._numbers.any():
+            followed = np.empty(len(rows), np.int64)
+            kernels.follow_numbers(self._numbers, numbers, places, followed)
+        return [self._take(name, numbers, followed if name in self._loose else places) for name in names]
 
     def rows(self, first: int, end: int) -> pa.RecordBatch:
         """All columns of rows `first` to `end`, with the types in which they are stored."""
         pieces = [
-            chunk.batch.slice(max(0, first - chunk.first), min(end, chunk.end) - max(first, chunk.first))
+            _whole(chunk.batch.slice(max(0, first - chunk.first), min(end, chunk.end) - max(first, chunk.first)))
             for chunk in self._chunks
             if chunk.first < end and chunk.end > first
         ]
@@ -116,6 +137,11 @@ class RowStore:
         self.base = self.end = first
         self._changed()
 
+    def _kept(self, column: pa.Array, field: pa.Field) -> pa.Array:
+        kind = column.type
+        numbers = field.name in self._loose and pa.types.is_dictionary(kind) and kind.value_type == field.type
+        return column if numbers else _cast(column, field.type)
+
     def _take(self, name: str, numbers: Int32s, places: Int64s) -> pa.Array:
         gatherer = self._gatherers.get(name)
         if gatherer is None:
@@ -130,6 +156,8 @@ class RowStore:
         # only the new ones are looked at: all of them each time grows with the square of the epochs
         starts = [chunk.first for chunk in self._chunks[kept:]]
         self._starts = np.concatenate([self._starts[:kept], np.array(starts, np.int64)])
+        numbers = [chunk.numbers(self._loose) for chunk in self._chunks[kept:]]
+        self._numbers = np.concatenate([self._numbers[:kept], np.array(numbers, np.int64)])
         for gatherer in self._gatherers.values():
             gatherer.known = min(gatherer.known, kept)
 
@@ -144,7 +172,7 @@ class RowStore:
             at -= 1
             rows += self._chunks[at].batch.num_rows
         if at < len(self._chunks) - 1:
-            joined = pa.concat_batches([chunk.batch for chunk in self._chunks[at:]])
+            joined = pa.concat_batches([_whole(chunk.batch) for chunk in self._chunks[at:]])
             self._chunks[at:] = [_Chunk(self._chunks[at].first, joined)]
         return at
 
@@ -235,6 +263,20 @@ def _address(buffer: pa.Buffer | None) -> int:
 
 def _stored(type_: pa.DataType) -> pa.DataType:
     return _stored(type_.value_type) if pa.types.is_dictionary(type_) else storage_type(type_)
+
+
+def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """With the values themselves in place of row numbers."""
+    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _nbytes(column: pa.Array) -> int:
+    """What a column takes; of row numbers also the share of the values that they stand for."""
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    values = column.dictionary
+    return 4 * len(column) + int(values.nbytes) * len(column) // max(len(values), 1)
 
 
 def _cast(column: pa.Array, type_: pa.DataType) -> pa.Array:

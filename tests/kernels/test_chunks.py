@@ -32,6 +32,20 @@ def test_locate_rows(lengths, data):
     assert list(zip(found.tolist(), places.tolist(), strict=True)) == oracle.locate_rows(rows, lengths)
 
 
+@given(LENGTHS, st.data())
+@settings(max_examples=60, deadline=None)
+def test_follow_numbers(lengths, data):
+    """oracle: row numbers, and chunks that have none"""
+    some = st.integers(0, 2**31 - 1)
+    held = [data.draw(st.none() | st.lists(some, min_size=n, max_size=n)) for n in lengths]
+    arrays = [np.array(numbers or [0], np.int32) for numbers in held]
+    where = np.array([0 if n is None else a.ctypes.data for a, n in zip(arrays, held, strict=True)], np.int64)
+    wanted, numbers, places = wanted_of(data, lengths)
+    followed = np.empty(len(wanted), np.int64)
+    chunks.follow_numbers(where, numbers, places, followed)
+    assert followed.tolist() == oracle.follow_numbers(held, wanted)
+
+
 @pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
 @given(LENGTHS, st.data())
 @settings(max_examples=40, deadline=None)

@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import windrow as wr
+from windrow.operators import join
+from windrow.runtime import steps
 
 HOWS = ("inner", "left", "right", "full", "semi", "anti")
 SECOND = 1_000_000
@@ -73,7 +75,15 @@ def columns(how: str) -> str:
 
 
 def run(stream: wr.Stream, rows: int, folder: Path | None = None, workers: int = 1, shards: int = 3) -> Counter[Any]:
-    """All that comes out, in epochs of so many rows; with a folder, a new process' worth of restore after each two."""
+    """All that comes out, in epochs of so many rows; with a folder, a new process' worth of restore after each two.
+
+    Where the rows are odd in number, text stays where it came in, as in batches of many rows."""
+    many = 1 if rows % 2 else 65_536
+    with patch.object(join, "_MANY_ROWS", many), patch.object(steps, "_DEAL_ROWS", many):
+        return _run(stream, rows, folder, workers, shards)
+
+
+def _run(stream: wr.Stream, rows: int, folder: Path | None, workers: int, shards: int) -> Counter[Any]:
     limits = wr.Limits(epoch_rows=rows)
     if folder is None:
         return net(stream.collect(limits=limits, workers=workers, shards=shards))

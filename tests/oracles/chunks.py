@@ -6,6 +6,10 @@ def locate_rows(rows, lengths):
     return [flat[row] for row in rows]
 
 
+def follow_numbers(numbers, wanted):
+    return [place if numbers[chunk] is None else numbers[chunk][place] for chunk, place in wanted]
+
+
 def gather_fixed(chunks, wanted):
     return [chunks[chunk][place] for chunk, place in wanted]
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from windrow.batch import by_row, take_rows
 from windrow.state import row_store
 from windrow.state.row_store import RowStore
 
@@ -26,15 +27,20 @@ def _batch(first: int, rows: int, nulls: bool) -> pa.RecordBatch:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from("aaatdr"), st.integers(0, 12), st.booleans()), max_size=25), st.integers(0, 9)
+    st.lists(st.tuples(st.sampled_from("aannntdr"), st.integers(0, 12), st.booleans()), max_size=25), st.integers(0, 9)
 )
 def test_rows_gathered_are_those_put_in(actions: list[tuple[str, int, bool]], few_rows: int) -> None:
     kept_few_rows, row_store._FEW_ROWS = row_store._FEW_ROWS, few_rows
     try:
-        store, rows = RowStore(_SCHEMA), {}
+        store, rows = RowStore(_SCHEMA, loose=["text"]), {}
         for action, size, nulls in actions:
             if action == "a":
                 batch = _batch(store.end * 7, size, nulls)
+                first = store.append(batch)
+                rows |= {first + i: row for i, row in enumerate(batch.to_pylist())}
+            elif action == "n":  # as row numbers into a larger column, in another order
+                batch = by_row(_batch(store.end * 7, size + 3, nulls), ["text"])
+                batch = take_rows(batch, np.arange(size - 1, -1, -1) + 2).slice(size // 3)
                 first = store.append(batch)
                 rows |= {first + i: row for i, row in enumerate(batch.to_pylist())}
             elif action == "d":
@@ -46,5 +52,8 @@ def test_rows_gathered_are_those_put_in(actions: list[tuple[str, int, bool]], fe
             numbers = np.array(sorted(rows, key=lambda n: n * 31 % 17), np.int64)
             taken = pa.RecordBatch.from_arrays(store.take(_SCHEMA.names, numbers), schema=_SCHEMA)
             assert taken.to_pylist() == [rows[number] for number in numbers.tolist()]
+            kept = store.rows(store.base, store.end)
+            assert kept.schema.types == _SCHEMA.types and kept.to_pylist() == [rows[number] for number in sorted(rows)]
+            assert store.nbytes >= 8 * len(rows)
     finally:
         row_store._FEW_ROWS = kept_few_rows

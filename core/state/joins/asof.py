@@ -7,6 +7,7 @@ passed only the last is kept. Of versions with the same event time the one that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ class AsofState:
         self.join = join
         self._columns = [column for column in join.columns if column.name in columns]
         self.keys = KeyTable(join.key_types)
-        options = {"timed": True, "bounded": False, "hashed": False, "counted": False, "deletes": True}
+        options: dict[str, Any] = {"timed": True, "bounded": False, "hashed": False, "counted": False, "deletes": True}
         schemas = [_schema(join, number, names) for number, names in enumerate(held)]
         self._left, self._right = SideState(schemas[LEFT], **options), SortedSide(schemas[RIGHT], **options)
         self.sides: Sequence[SideState] = (self._left, self._right)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import TIME, WATERMARK, WEIGHT, Int32s, Int64s, Tables, UInt64s, view
+from windrow.batch import TIME, WATERMARK, WEIGHT, Int32s, Int64s, Tables, UInt64s, take_rows, view
 from windrow.plan.join import LEFT, RIGHT, Join, JoinColumn
 from windrow.state.joins import saved
 from windrow.state.joins.side import ALONE, PAIRS_AT_ONCE, SideState, forget_keys
@@ -30,6 +30,17 @@ Keep = Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
 _ROWS_AT_ONCE = 4096
 _NONE: Int64s = np.empty(0, np.int64)
 _NO_HASHES: UInt64s = np.empty(0, np.uint64)
+
+
+def loose_columns(join: Join, number: int, held: Sequence[str]) -> frozenset[str]:
+    """The columns of a side whose text may stay where it came in, and is copied once, into the result.
+
+    Keys are compared in their table, and rows that can be taken back are found by what they are.
+    """
+    side = join.sides[number]
+    kinds = {name: to_arrow_type(type_) for name, type_ in side.columns}
+    text = frozenset(name for name in held if kinds[name] in (pa.string(), pa.binary()))
+    return frozenset() if side.weighted else text - {*side.keys}
 
 
 class JoinState:
@@ -64,6 +75,7 @@ class JoinState:
             bounded=self.join.bounded,
             hashed=side.weighted,
             counted=self.join.singles[number],
+            loose=loose_columns(self.join, number, names),
         )
 
     @property
@@ -97,8 +109,8 @@ class JoinState:
         if added is None or added.all():
             self._insert(data, side)
             return
-        self._insert(data.filter(pa.array(added)), side)
-        self._take_back(data.filter(pa.array(~added)), side)
+        self._insert(take_rows(data, np.flatnonzero(added)), side)
+        self._take_back(take_rows(data, np.flatnonzero(~added)), side)
 
     def _without_lonely(self, data: pa.RecordBatch, number: int) -> pa.RecordBatch:
         """Rows without a key come out alone whatever happens: they need not be kept, if they need not wait."""
@@ -107,8 +119,8 @@ class JoinState:
         keyed = saved.keyed(data, self.join.sides[number].keys)
         if keyed.all():
             return data
-        self._lonely.append((number, data.filter(pa.array(~keyed))))
-        return data.filter(pa.array(keyed))
+        self._lonely.append((number, take_rows(data, np.flatnonzero(~keyed))))
+        return take_rows(data, np.flatnonzero(keyed))
 
     def _insert(self, data: pa.RecordBatch, number: int) -> None:
         if data.num_rows == 0:

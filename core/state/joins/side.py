@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,17 @@ class SideState:
     """
 
     def __init__(
-        self, schema: pa.Schema, *, timed: bool, bounded: bool, hashed: bool, counted: bool, deletes: bool = False
+        self,
+        schema: pa.Schema,
+        *,
+        timed: bool,
+        bounded: bool,
+        hashed: bool,
+        counted: bool,
+        deletes: bool = False,
+        loose: Collection[str] = (),
     ) -> None:
-        self.store = RowStore(schema)
+        self.store = RowStore(schema, loose)
         self.timed, self.bounded, self.hashed, self.counted = timed, bounded, hashed, counted
         self.deletes = hashed or deletes  # whether rows go one by one
         self.late = False  # whether a row was older than its watermark
