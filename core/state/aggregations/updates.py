@@ -13,6 +13,7 @@ import pyarrow as pa
 from windrow.batch import Int32s, Int64s, Tables, view
 from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators.rows import Rows, load
+from windrow.state.aggregations.firing import FiringClock
 from windrow.state.aggregations.grid import Grid, grid_of
 from windrow.state.aggregations.keyed import KeyedState, Piece, columns_of, int_column
 from windrow.state.aggregations.output import window_batch
@@ -22,12 +23,9 @@ from windrow.state.aggregations.tables import may_stay
 from windrow.state.changes import differing
 from windrow.state.columns import all_rows, by_pair
 from windrow.state.saved import table_of
-from windrow.units import BEFORE_TIME_US
 
 WINDOW = "__window"
 CHANGED = "__changed"
-
-_FIRED = pa.schema([("early", pa.bool_()), ("now_us", pa.int64())])
 
 
 class Sent:
@@ -111,12 +109,9 @@ class WindowUpdates(KeyedState):
     def __init__(self, aggregation: Aggregation, window: Window, retract: bool) -> None:
         super().__init__(aggregation)
         self._grid: Grid = grid_of(window, aggregation.lateness_us)
-        self._firing = aggregation.firing
+        self._clock = FiringClock(aggregation.firing, self._grid.offset_us)
         self._retract = retract
         self._compare = retract or may_stay(aggregation)
-        self._clock_us: int | None = None  # the time of this epoch, and of the last one
-        self._fired_us: int | None = None
-        self._early = False  # whether the last epoch sent windows that had not ended
         self.clear()
 
     def clear(self) -> None:
@@ -152,33 +147,15 @@ class WindowUpdates(KeyedState):
 
     def at(self, now_us: int) -> None:
         """The processing time of the epoch."""
-        self._clock_us = now_us
+        self._clock.at(now_us)
 
     def due(self, now_us: int) -> bool:
         """Whether something is to be sent although no row has come."""
-        firing = self._firing
-        if firing is None or not firing.processing or firing.every_us is None or self._fired_us is None:
-            return False
-        return now_us // firing.every_us > self._fired_us // firing.every_us and self._pool.rows.any_changed
-
-    def _is_early(self, watermark_us: int) -> bool:
-        """Whether windows that have not ended are sent in this epoch, too."""
-        firing = self._firing
-        if firing is None:
-            return True
-        if firing.every_us is None:
-            return False
-        if firing.processing:
-            before, now = self._fired_us, self._clock_us
-            return before is not None and now is not None and now // firing.every_us > before // firing.every_us
-        passed = (watermark_us - self._grid.offset_us) // firing.every_us
-        known = self.watermark_us > BEFORE_TIME_US
-        return known and passed > (self.watermark_us - self._grid.offset_us) // firing.every_us
+        return self._clock.due(now_us) and self._pool.rows.any_changed
 
     def emit(self, watermark_us: int) -> list[pa.RecordBatch]:
-        self._early = self._is_early(watermark_us)
-        self._fired_us = self._clock_us
-        last = None if self._early else self._grid.last_ended(watermark_us)
+        early = self._clock.fires_early(self.watermark_us, watermark_us)
+        last = None if early else self._grid.last_ended(watermark_us)
         pool = self._pool
         rows = self._fired_rows(last)
         windows, ids, old = self._sent.take(last)
@@ -220,7 +197,7 @@ class WindowUpdates(KeyedState):
             self._pool.drop(gone)
 
     def expire(self, watermark_us: int) -> None:
-        last = None if self._early else self._grid.last_ended(watermark_us)
+        last = None if self._clock.early else self._grid.last_ended(watermark_us)
         self._sent.take(last)
         self._pool.rows.settle_some(self._fired_rows(last))
         self._drop(watermark_us)
@@ -236,17 +213,14 @@ class WindowUpdates(KeyedState):
         pool.rows.clean()
         tables = {
             "groups": pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)),
-            "fired": pa.RecordBatch.from_arrays(
-                [pa.array([self._early]), pa.array([self._fired_us], pa.int64())], schema=_FIRED
-            ),
+            "fired": self._clock.save(),
         }
         sent = self._sent.save(whole)
         return tables if sent is None else tables | {"sent": sent}
 
     def load_groups(self, tables: Tables) -> None:
         operator = self.aggregation.name
-        fired = table_of(tables, "fired", operator)
-        self._early, self._fired_us = bool(fired.column(0)[0].as_py()), fired.column(1)[0].as_py()
+        self._clock.load(table_of(tables, "fired", operator))
         groups = table_of(tables, "groups", operator)
         windows, ids = _groups(groups, operator)
         if len(ids):
