@@ -70,13 +70,17 @@ def firing(window: Window | None, every: Every, time: Time) -> Firing | None:
     processing = _processing(time)
     if every == "epoch":
         return None
-    if window is None or window.kind in ("count", "session"):
+    if window is None:
         raise PlanError(
-            f"current: {window or 'a grouping without a window'} is followed in every epoch only; every= is for "
-            "windows on a grid: tumbling, hopping and cumulate"
+            "current: a grouping without a window has no end and is followed in every epoch; every= is for windows"
         )
     if every == "close":
         return Firing(None)
+    if window.kind == "count":
+        raise PlanError(
+            f"current: {window} goes by arrival, and knows no time at which its results could be sent early; leave "
+            'every= out, or say every="close"'
+        )
     return Firing(_positive(every, "current: every"), processing)
 
 

@@ -18,7 +18,8 @@ from windrow.operators.partial import Trial, can_be_partial, needed_columns
 from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators.build import make_accumulators
 from windrow.state.aggregations.keyed import RowPiece
-from windrow.state.aggregations.sessions import END, FROM, START, Sessions, SessionState
+from windrow.state.aggregations.session_state import SessionState
+from windrow.state.aggregations.sessions import END, FROM, START, Sessions
 from windrow.state.keys.local import group_rows
 
 

@@ -95,6 +95,51 @@ def test_windows_are_sent_early_by_the_clock_and_without_any_event(tmp_path: Pat
         assert shown(driver.step()) == [(0, 4)]
 
 
+def test_sessions_are_sent_early_and_what_was_sent_goes_when_they_are_put_together() -> None:
+    """Oracle: at multiples of event time; at their end; the rows of two that have become one go when that one comes."""
+    source = feed()
+    sent: dict[tuple[int, int], int] = {}
+    with Driver(counted(source, wr.session("10s"), delay="15s").current(every="20s")) as driver:
+        for seconds, expected in (
+            ((1, 30), {(1, 11): 1}),  # watermark 15: the first has ended
+            ((37,), {(1, 11): 1, (30, 47): 2}),  # 22: a multiple of 20 is passed
+            ((20,), {(1, 11): 1, (30, 47): 2}),  # joined to nothing yet
+            ((22, 25), {(1, 11): 1, (30, 47): 2}),  # now one session from 20 to 47; it has not ended
+            ((56,), {(1, 11): 1, (20, 47): 5, (56, 66): 1}),  # 41: passed
+            ((64,), {(1, 11): 1, (20, 47): 5, (56, 66): 1}),  # 49: ended, but as it was sent
+            ((90,), {(1, 11): 1, (20, 47): 5, (56, 74): 2, (90, 100): 1}),  # 75: passed
+        ):
+            give(source, *seconds)
+            for row in driver.step():
+                span = (int(row["window_start"].timestamp()), int(row["window_end"].timestamp()))
+                if row["op"] == "d":
+                    assert sent.pop(span) == row["n"]
+                else:
+                    sent[span] = row["n"]
+            assert sent == expected, seconds
+
+
+def test_sessions_are_sent_from_their_end_on() -> None:
+    """Oracle: nothing early; then with every late row; one that ends once more is another row."""
+    source = feed()
+    windows = counted(source, wr.session("10s"), "30s").current(every="close")
+    steps = ((1, []), (5, []), (12, []), (21, []), (40, [(1, 4)]), (3, [(1, 5)]), (30, [(1, 6)]), (60, [(40, 1)]))
+    with Driver(windows) as driver:
+        for second, expected in steps:
+            give(source, second)
+            assert shown([row for row in driver.step() if row["op"] == "c"]) == expected, second
+
+
+def test_count_windows_that_are_followed_from_their_end_on_are_the_final_ones() -> None:
+    """Law: the same rows, as a Table."""
+    source = feed()
+    windows = source.stream().group_by("k").window(wr.count_window(3)).agg(n=wr.count(), last=wr.max("time"))
+    with Driver(windows.current(every="close")) as closed, Driver(windows.final()) as final:
+        for seconds in ((1, 2), (3, 4, 5), (6, 7, 8, 9)):
+            give(source, *seconds)
+            assert bag(closed.step()) == bag(final.step())
+
+
 @pytest.mark.parametrize("every", ["epoch", "close", "20s"])
 def test_a_grouping_follows_what_is_sent(every: str) -> None:
     """Law: the rows of a second grouping are those of what the first one has sent so far."""
@@ -149,8 +194,8 @@ def test_what_cannot_fire_is_refused_when_it_is_built() -> None:
         group.window(wr.count_window(3), allowed_lateness="1s")
     with pytest.raises(wr.PlanError, match="no event is late"):
         group.window(wr.tumbling("1s", time="processing"), allowed_lateness="1s")
-    with pytest.raises(wr.PlanError, match="windows on a grid"):
-        group.window(wr.session("1s")).agg(n=wr.count()).current(every="close")  # type: ignore[union-attr]
+    with pytest.raises(wr.PlanError, match="goes by arrival"):
+        group.window(wr.count_window(3)).agg(n=wr.count()).current(every="1s")  # type: ignore[union-attr]
     with pytest.raises(wr.PlanError, match="longer than zero"):
         group.window(wr.tumbling("1s")).agg(n=wr.count()).current(every="0s")  # type: ignore[union-attr]
     with pytest.raises(wr.PlanError, match="time must be"):

@@ -33,7 +33,7 @@ class CountState(KeyedState):
     def __init__(self, aggregation: Aggregation, window: Window, retract: bool = False) -> None:
         super().__init__(aggregation)
         self._per_window = window.count
-        self._current = aggregation.emit == "current"
+        self._current = aggregation.emit == "current" and aggregation.firing is None
         self._compare = self._current and (retract or may_stay(aggregation))
         self._retract = retract
         self.clear()

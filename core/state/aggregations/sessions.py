@@ -1,4 +1,4 @@
-"""State of session windows: the open sessions of every key."""
+"""The sessions of keys, each with its accumulators."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from windrow.batch import TIME, Int32s, Int64s, Tables, view
+from windrow.batch import Int32s, Int64s
 from windrow.kernels.sessions import assign_sessions, expire_sessions
-from windrow.plan.window import Aggregation, Window
 from windrow.state.accumulators.base import Accumulator
-from windrow.state.accumulators.rows import Rows, load
-from windrow.state.aggregations.keyed import KeyedState, Piece, columns_of, int_column
-from windrow.state.aggregations.output import window_batch
-from windrow.state.aggregations.panes import ID
-from windrow.state.changes import consolidated, upserts
-from windrow.state.columns import all_rows, by_pair, grown
-from windrow.state.saved import table_of
+from windrow.state.accumulators.rows import Rows
+from windrow.state.aggregations.keyed import Piece
+from windrow.state.columns import all_rows, grown
 from windrow.units import END_OF_TIME_US
 
 FROM = "__from"
@@ -165,131 +159,3 @@ class Sessions:
     def nbytes(self) -> int:
         arrays = (self.heads, self.keys, self.older, self.froms, self.starts, self.ends)
         return self.rows.nbytes + sum(array.nbytes for array in arrays)
-
-
-class SessionState(KeyedState):
-    """One shard of a session aggregation.
-
-    A delta holds all sessions of every key that changed: they replace what was there of the key.
-
-    Emitting ``current``, a session that has grown or was joined to another is another row than before: the old one is
-    taken back. With `retract`, so is a row of which only the aggregates have changed.
-    """
-
-    timed = True
-
-    def __init__(self, aggregation: Aggregation, window: Window, retract: bool = False) -> None:
-        super().__init__(aggregation)
-        self._gap_us = window.gap_us
-        self._current = aggregation.emit == "current"
-        self._retract = retract
-        self.clear()
-
-    def clear(self) -> None:
-        self._sessions = Sessions(self.accumulators, self._gap_us, track=True)
-        self._touched: Int32s = np.empty(0, np.int32)  # keys that this epoch has brought rows of
-        self._before: list[pa.RecordBatch] = []  # the sessions that they had
-
-    def take(self, ids: Int32s, data: pa.RecordBatch, piece: Piece) -> None:
-        if self._current:
-            self._remember(ids)
-        names = data.schema.names
-        starts = _ints(data, START if START in names else TIME)
-        froms = _ints(data, FROM) if FROM in names else None
-        ends = _ints(data, END) if END in names else None
-        self._sessions.add(ids, starts, froms, ends, self.key_count, piece)
-
-    def emit(self, watermark_us: int) -> list[pa.RecordBatch]:
-        changes = self._changes() if self._current else []
-        expired = self._sessions.expire(watermark_us - self.aggregation.lateness_us)
-        outputs = changes if self._current else self._results(expired, 1)
-        self._bury(expired)
-        return outputs
-
-    def _remember(self, ids: Int32s) -> None:
-        """Keep the rows of keys that are about to change for the first time in this epoch."""
-        fresh = np.setdiff1d(ids, self._touched)
-        self._touched = np.concatenate([self._touched, fresh])
-        self._before += self._results(self._sessions.of_keys(fresh[fresh < len(self._sessions.heads)]), -1)
-
-    def _changes(self) -> list[pa.RecordBatch]:
-        """What the epoch has changed in the sessions of its keys."""
-        parts = [*self._before, *self._results(self._sessions.of_keys(self._touched), 1)]
-        self._touched, self._before = np.empty(0, np.int32), []
-        if not parts:
-            return []
-        changes = consolidated(pa.concat_batches(parts))
-        if not self._retract:
-            changes = upserts(changes, (*self.aggregation.keys, "window_start", "window_end"))
-        return [changes] if changes.num_rows else []
-
-    def _results(self, rows: Int32s, weight: int) -> list[pa.RecordBatch]:
-        if len(rows) == 0:
-            return []
-        sessions = self._sessions
-        rows = rows[by_pair(sessions.ends[rows], sessions.keys[rows])]
-        keys, lanes = self.key_columns(sessions.keys[rows]), sessions.rows.select(rows)
-        return [window_batch(self, keys, sessions.starts[rows], sessions.ends[rows], lanes, weight)]
-
-    def _bury(self, expired: Int32s) -> None:
-        if len(expired):
-            self._dropped = True
-            self._sessions.bury(expired)
-
-    def expire(self, watermark_us: int) -> None:
-        self._bury(self._sessions.expire(watermark_us - self.aggregation.lateness_us))
-
-    def save_groups(self, whole: bool) -> dict[str, pa.RecordBatch]:
-        sessions = self._sessions
-        if whole:
-            rows = sessions.live()
-            rows = rows[np.lexsort((-sessions.ends[rows], sessions.keys[rows]))]
-        else:
-            rows = sessions.of_keys(np.unique(sessions.keys[sessions.rows.dirty()]))
-        columns = {
-            ID: pa.array(sessions.keys[rows]),
-            FROM: pa.array(sessions.froms[rows]),
-            START: pa.array(sessions.starts[rows]),
-            END: pa.array(sessions.ends[rows]),
-        }
-        columns |= sessions.rows.save(rows)
-        sessions.rows.clean()
-        return {"sessions": pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))}
-
-    def load_groups(self, tables: Tables) -> None:
-        operator = self.aggregation.name
-        saved = table_of(tables, "sessions", operator)
-        ids: Int32s = view(int_column(saved, ID, pa.int32(), operator), np.int32)  # type: ignore[assignment]
-        times = [_checked(saved, name, operator) for name in (START, FROM, END)]
-        if len(ids) == 0:
-            return
-        sessions = self._sessions
-        changed = np.unique(ids)
-        sessions.remove(changed[changed < len(sessions.heads)].astype(np.int32))
-        rows = sessions.insert(ids, times[0], times[1], times[2], self.key_count)
-        sessions.rows.put(rows, load(self.accumulators, columns_of(saved)))
-
-    def live_keys(self) -> npt.NDArray[np.bool_]:
-        live = np.zeros(self.key_count, np.bool_)
-        live[self._sessions.keys[self._sessions.live()]] = True
-        return live
-
-    def renumber(self, kept: Int32s) -> None:
-        self._sessions.renumber(kept, self.key_count)
-
-    def all_rows(self) -> list[Rows]:
-        return [self._sessions.rows]
-
-    @property
-    def groups_nbytes(self) -> int:
-        return self._sessions.nbytes
-
-
-def _ints(data: pa.RecordBatch, name: str) -> Int64s:
-    values: Int64s = view(data.column(name), np.int64)  # type: ignore[assignment]
-    return values
-
-
-def _checked(saved: pa.RecordBatch, name: str, operator: str) -> Int64s:
-    int_column(saved, name, pa.int64(), operator)
-    return _ints(saved, name)
