@@ -23,6 +23,9 @@ from windrow.batch import Tables
 
 __all__ = ["OperatorContext", "Prepared", "ShardState", "StatefulOperator", "Tables"]
 
+#: Prepared batches of so many rows are dealt to the shards as they are; smaller ones are put together until then.
+DEAL_ROWS = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class OperatorContext:

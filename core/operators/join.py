@@ -13,6 +13,7 @@ from windrow import expressions
 from windrow.arrow_types import to_arrow_type
 from windrow.batch import TIME, WATERMARK, WEIGHT, by_row, take_rows, validity
 from windrow.errors import PlanError
+from windrow.operators import base
 from windrow.operators.base import OperatorContext, Prepared, ShardState
 from windrow.operators.lateness import Closed, limits, times_of
 from windrow.plan.expr import Expression
@@ -21,9 +22,6 @@ from windrow.plan.window import Window
 from windrow.state.joins.asof import AsofState
 from windrow.state.joins.join import JoinState, loose_columns
 from windrow.state.keys.words import check_key_types
-
-#: Text of fewer rows is copied on its way: `ExchangeStep` puts them together, which row numbers cannot be.
-_MANY_ROWS = 65_536
 
 
 class JoinOperator:
@@ -36,10 +34,7 @@ class JoinOperator:
         self._context = context
         self._held = [_held(join, side, context.columns) for side in (0, 1)]
         self._casts = [_casts(join, side) for side in (0, 1)]
-        self._loose = [
-            loose_columns(join, side, names) if join.strategy is None else frozenset[str]()
-            for side, names in enumerate(self._held)
-        ]
+        self._loose = [loose_columns(join, side, names) for side, names in enumerate(self._held)]
         self._closed = Closed()
 
     @property
@@ -71,7 +66,7 @@ class JoinOperator:
         if self._join.sides[side].weighted:
             names += [WEIGHT]
         made = batch.select(names)
-        if made.num_rows >= _MANY_ROWS:
+        if made.num_rows >= base.DEAL_ROWS:  # fewer are put together, which row numbers cannot be
             made = by_row(made, self._loose[side])
         for at, type_ in self._casts[side].items():
             made = made.append_column(_cast_name(at), batch.column(self._join.sides[side].keys[at]).cast(type_))

@@ -18,6 +18,7 @@ from windrow.batch import TIME, WATERMARK, WEIGHT, is_hidden, take_rows, view
 from windrow.datatypes import Schema
 from windrow.errors import PlanError, RecordError
 from windrow.kernels.watermark import watermark_before, watermark_scan
+from windrow.operators import base
 from windrow.operators.base import StatefulOperator
 from windrow.plan.expr import Expression
 from windrow.plan.nodes import OPERATION
@@ -41,9 +42,6 @@ class Task:
     waiting: dict[Side, list[pa.RecordBatch]] = field(default_factory=dict)  # prepared, not dealt to the shards yet
     tally: Tally = field(default_factory=Tally)
     late_rows: int = 0
-
-
-_DEAL_ROWS = 65_536
 
 
 def joined(pieces: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -237,7 +235,7 @@ class ExchangeStep(Step):
         if prepared.data is not None and prepared.data.num_rows:
             waiting = task.waiting.setdefault(self._side, [])
             waiting.append(prepared.data)
-            if sum(data.num_rows for data in waiting) >= _DEAL_ROWS:
+            if sum(data.num_rows for data in waiting) >= base.DEAL_ROWS:
                 self.deal(task)
         if prepared.late is None:
             return None

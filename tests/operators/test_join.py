@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import windrow as wr
-from windrow.operators import join
-from windrow.runtime import steps
+from windrow.operators import base
 
 HOWS = ("inner", "left", "right", "full", "semi", "anti")
 SECOND = 1_000_000
@@ -79,7 +78,7 @@ def run(stream: wr.Stream, rows: int, folder: Path | None = None, workers: int =
 
     Where the rows are odd in number, text stays where it came in, as in batches of many rows."""
     many = 1 if rows % 2 else 65_536
-    with patch.object(join, "_MANY_ROWS", many), patch.object(steps, "_DEAL_ROWS", many):
+    with patch.object(base, "DEAL_ROWS", many):
         return _run(stream, rows, folder, workers, shards)
 
 

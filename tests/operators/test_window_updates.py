@@ -109,6 +109,37 @@ def follow(found: dict[tuple[Any, ...], Row], wanted: Aggregation, batches: list
     return len(changes)
 
 
+def followed_through(
+    wanted: Aggregation, model: Any, parts: list[pa.RecordBatch], delay: int, cut: Cut, follow: Any
+) -> list[Any]:
+    """Run partitions of 50 rows in random epochs, and to the end of time; after each the rows sent are the model's, and
+    nothing is sent when no row has come. Gives the shards."""
+    runner, random = Runner(wanted, cut), Random(cut.seed)
+    marked = [with_watermarks(part, delay) for part in parts]
+    ends: list[int] = [0] * len(parts)
+    found: dict[tuple[Any, ...], Row] = {}
+
+    def check(watermark: int) -> None:
+        rows = [row for part, end in zip(marked, ends, strict=True) for row in part.slice(0, end).to_pylist()]
+        model.epoch(lenient(rows, wanted.lateness_us), watermark)
+        follow(found, wanted, runner.result.epochs[-1], cut.retract)
+        assert set(found) == set(model.sent)
+        for group, row in found.items():
+            check_group(wanted, row, model.sent[group], by_time)
+
+    while any(end < 50 for end in ends):
+        starts, ends = ends, [min(50, end + random.randint(0, min(cut.epoch_rows, 25))) for end in ends]
+        pieces = [part.slice(a, b - a) for part, a, b in zip(marked, starts, ends, strict=True) if b > a]
+        watermark = max(model.watermark, global_watermark(marked, ends, delay))
+        runner.run_epoch(pieces, watermark)
+        check(watermark)
+    for _ in range(2):
+        runner.run_epoch([], END_OF_TIME_US)
+        check(END_OF_TIME_US)
+    assert runner.result.epochs[-1] == []
+    return runner.shards
+
+
 @given(
     seed=st.integers(0, 10**6), window=st.sampled_from(WINDOWS), firing=st.sampled_from(FIRINGS),
     keys=st.sampled_from(["k", "s", ""]), delay=st.sampled_from([0, 60]), lateness=st.sampled_from([0, 40, 150]),
@@ -125,28 +156,8 @@ def test_what_is_sent_follows_the_windows(
     wanted = aggregation(window, SETS[aggregates if keys else "numbers"], "current", keys)
     wanted = replace(wanted, lateness_us=lateness, firing=firing)
     cut.retract = retract
-    runner, model, random = Runner(wanted, cut), Model(wanted), Random(cut.seed)
-    marked = [with_watermarks(part, delay) for part in parts]
-    ends, found = [0, 0], {}  # type: ignore[var-annotated]
-    while any(end < 50 for end in ends):
-        starts, ends = ends, [min(50, end + random.randint(0, min(cut.epoch_rows, 25))) for end in ends]
-        pieces = [part.slice(a, b - a) for part, a, b in zip(marked, starts, ends, strict=True) if b > a]
-        watermark = max(model.watermark, global_watermark(marked, ends, delay))
-        runner.run_epoch(pieces, watermark)
-        rows = [row for part, end in zip(marked, ends, strict=True) for row in part.slice(0, end).to_pylist()]
-        model.epoch(lenient(rows, lateness), watermark)
-        follow(found, wanted, runner.result.epochs[-1], retract)
-        assert set(found) == set(model.sent)
-        for group, row in found.items():
-            check_group(wanted, row, model.sent[group], by_time)
-    runner.run_epoch([], END_OF_TIME_US)
-    model.epoch(lenient(rows_of(marked), lateness), END_OF_TIME_US)
-    follow(found, wanted, runner.result.epochs[-1], retract)
-    runner.run_epoch([], END_OF_TIME_US)
-    assert runner.result.epochs[-1] == [] and set(found) == set(model.sent)
-    for group, row in found.items():
-        check_group(wanted, row, model.sent[group], by_time)
-    assert all(shard.nbytes < 10_000_000 and not shard.all_rows()[0].count_present() for shard in runner.shards)  # type: ignore[attr-defined]
+    shards = followed_through(wanted, Model(wanted), parts, delay, cut, follow)
+    assert all(shard.nbytes < 10_000_000 and not shard.all_rows()[0].count_present() for shard in shards)
 
 
 @given(seed=st.integers(0, 10**6), window=st.sampled_from(WINDOWS), firing=st.sampled_from(FIRINGS),

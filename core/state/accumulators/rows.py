@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.batch import ALL_VALID, Bytes, Int32s
@@ -180,6 +181,10 @@ class Rows:
         """The groups changed since `settle`, in order."""
         assert self._changed is not None
         return self._changed.rows(self.flags)
+
+    def are_changed(self, ids: Int32s) -> npt.NDArray[np.bool_]:
+        """For each of these groups whether it is one of `changed`."""
+        return (self.flags[ids] & CHANGED) != 0
 
     def settled(self, ids: Int32s) -> Int32s:
         """Those of the groups, each once, that are there and have not changed since `settle`."""

@@ -26,10 +26,7 @@ class FiringClock:
 
     def due(self, now_us: int) -> bool:
         """Whether what has changed is to be sent although no row has come."""
-        firing = self._firing
-        if firing is None or not firing.processing or firing.every_us is None or self._fired_us is None:
-            return False
-        return now_us // firing.every_us > self._fired_us // firing.every_us
+        return self._firing is not None and self._firing.processing and self._clock_passed(self._firing, now_us)
 
     def fires_early(self, before_us: int, watermark_us: int) -> bool:
         """Whether the epoch that takes the watermark from `before_us` on does so. Asked once in each epoch."""
@@ -44,10 +41,14 @@ class FiringClock:
         if firing.every_us is None:
             return False
         if firing.processing:
-            before, now = self._fired_us, self._now_us
-            return before is not None and now is not None and now // firing.every_us > before // firing.every_us
+            return self._clock_passed(firing, self._now_us)
         passed = (watermark_us - self._offset_us) // firing.every_us
         return before_us > BEFORE_TIME_US and passed > (before_us - self._offset_us) // firing.every_us
+
+    def _clock_passed(self, firing: Firing, now_us: int | None) -> bool:
+        before_us, every_us = self._fired_us, firing.every_us
+        known = before_us is not None and now_us is not None and every_us is not None
+        return known and now_us // every_us > before_us // every_us  # type: ignore[operator]
 
     def save(self) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays(

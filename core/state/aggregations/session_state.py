@@ -86,7 +86,7 @@ class SessionState(KeyedState):
         self._unsent.leave(keys[:0], keys)
         if not self._waits:
             return self._replacing(old, rows)
-        changed = self._changed(rows)
+        changed = self._sessions.rows.are_changed(rows)
         if old is not None:
             places = self._places(old, rows)
             old = old.chosen((places >= 0) & changed[places])
@@ -99,7 +99,7 @@ class SessionState(KeyedState):
         waits = sessions.ends[rows] > watermark_us
         if waits.all():
             return []
-        goes = self._changed(rows) & ~waits
+        goes = sessions.rows.are_changed(rows) & ~waits
         keys, ended = np.unique(sessions.keys[rows[waits]]), rows[goes]
         old = unsent.take()
         if old is not None:
@@ -110,9 +110,6 @@ class SessionState(KeyedState):
         unsent.add(self._sent(ended[np.isin(sessions.keys[ended], keys)]))
         unsent.leave(keys, np.unique(sessions.keys[rows[~waits]]))
         return changes
-
-    def _changed(self, rows: Int32s) -> npt.NDArray[np.bool_]:
-        return np.isin(rows, self._sessions.rows.changed(), assume_unique=True)
 
     def _places(self, old: SentRows, rows: Int32s) -> Int64s:
         sessions = self._sessions
@@ -164,8 +161,8 @@ class SessionState(KeyedState):
             rows = sessions.live()
             rows = rows[np.lexsort((-sessions.ends[rows], sessions.keys[rows]))]
         else:
-            keys = np.concatenate([sessions.keys[sessions.rows.dirty()], self._unsent.changed])
-            rows = sessions.of_keys(np.unique(keys))
+            keys = sessions.keys[sessions.rows.dirty()]
+            rows = sessions.of_keys(np.unique(np.append(keys, self._unsent.changed) if self._waits else keys))
         columns = {
             ID: pa.array(sessions.keys[rows]),
             FROM: pa.array(sessions.froms[rows]),
@@ -173,7 +170,7 @@ class SessionState(KeyedState):
             END: pa.array(sessions.ends[rows]),
         }
         if self._waits:
-            columns[CHANGED] = pa.array(self._changed(rows))
+            columns[CHANGED] = pa.array(sessions.rows.are_changed(rows))
         columns |= sessions.rows.save(rows)
         sessions.rows.clean()
         tables = {"sessions": pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))}

@@ -207,7 +207,7 @@ class WindowUpdates(KeyedState):
     def save_groups(self, whole: bool) -> dict[str, pa.RecordBatch]:
         pool = self._pool
         rows = pool.live() if whole else pool.rows.dirty()
-        changed = np.isin(rows, pool.rows.changed(), assume_unique=True)
+        changed = pool.rows.are_changed(rows)
         columns = {WINDOW: pa.array(pool.codes[rows]), ID: pa.array(pool.numbers[rows]), CHANGED: pa.array(changed)}
         columns |= pool.rows.save(rows)
         pool.rows.clean()

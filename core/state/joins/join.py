@@ -35,12 +35,13 @@ _NO_HASHES: UInt64s = np.empty(0, np.uint64)
 def loose_columns(join: Join, number: int, held: Sequence[str]) -> frozenset[str]:
     """The columns of a side whose text may stay where it came in, and is copied once, into the result.
 
-    Keys are compared in their table, and rows that can be taken back are found by what they are.
+    Keys are compared in their table, and rows that can be taken back are found by what they are. The state of joins by
+    the nearest time holds no row numbers.
     """
     side = join.sides[number]
     kinds = {name: to_arrow_type(type_) for name, type_ in side.columns}
     text = frozenset(name for name in held if kinds[name] in (pa.string(), pa.binary()))
-    return frozenset() if side.weighted else text - {*side.keys}
+    return frozenset() if side.weighted or join.strategy is not None else text - {*side.keys}
 
 
 class JoinState:
