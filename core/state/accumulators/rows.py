@@ -184,7 +184,8 @@ class Rows:
 
     def are_changed(self, ids: Int32s) -> npt.NDArray[np.bool_]:
         """For each of these groups whether it is one of `changed`."""
-        return (self.flags[ids] & CHANGED) != 0
+        changed: npt.NDArray[np.bool_] = (self.flags[ids] & CHANGED) != 0
+        return changed
 
     def settled(self, ids: Int32s) -> Int32s:
         """Those of the groups, each once, that are there and have not changed since `settle`."""
