@@ -60,7 +60,8 @@ def follow(found: dict[tuple[Any, ...], Row], wanted: Aggregation, batches: list
             assert found.pop(group) == row
         else:
             assert not retract or group not in found
-            assert found.get(group) != row, "a row that stayed as it was is not sent"
+            nested = any(isinstance(value, (list, dict)) for value in row.values())  # never taken for equal
+            assert nested or found.get(group) != row, "a row that stayed as it was is not sent"
             found[group] = row
     return len(changes)
 
