@@ -125,9 +125,27 @@ def by_row(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
+def by_value(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The inverse of `by_row`: with the values themselves in place of row numbers."""
+    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
 def take_rows(batch: pa.RecordBatch, rows: Int64s) -> pa.RecordBatch:
     """The rows with these numbers, in this order; also of types that pyarrow cannot filter or take."""
-    return pa.RecordBatch.from_arrays([take(column, rows) for column in batch.columns], schema=batch.schema)
+    if len(rows) == 0:
+        return batch.slice(0, 0)
+    numbers: dict[int, pa.Array] = {}  # what columns by row share is taken once
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type) and len(column):
+            where = column.indices.buffers()[1].address + column.offset
+            if where not in numbers:
+                numbers[where] = take(column.indices, rows)
+            columns.append(pa.DictionaryArray.from_arrays(numbers[where], column.dictionary, safe=False))
+        else:
+            columns.append(take(column, rows))
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _is_plain(type_: pa.DataType) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, bitmap, view
+from windrow.batch import ALL_VALID, Bytes, Int32s, Int64s, bitmap, by_value, view
 from windrow.errors import StateError
 from windrow.kernels import chunks as kernels
 from windrow.state.values import storage_type
@@ -112,7 +112,7 @@ class RowStore:
     def rows(self, first: int, end: int) -> pa.RecordBatch:
         """All columns of rows `first` to `end`, with the types in which they are stored."""
         pieces = [
-            _whole(chunk.batch.slice(max(0, first - chunk.first), min(end, chunk.end) - max(first, chunk.first)))
+            by_value(chunk.batch.slice(max(0, first - chunk.first), min(end, chunk.end) - max(first, chunk.first)))
             for chunk in self._chunks
             if chunk.first < end and chunk.end > first
         ]
@@ -172,7 +172,7 @@ class RowStore:
             at -= 1
             rows += self._chunks[at].batch.num_rows
         if at < len(self._chunks) - 1:
-            joined = pa.concat_batches([_whole(chunk.batch) for chunk in self._chunks[at:]])
+            joined = pa.concat_batches([by_value(chunk.batch) for chunk in self._chunks[at:]])
             self._chunks[at:] = [_Chunk(self._chunks[at].first, joined)]
         return at
 
@@ -247,6 +247,11 @@ class _Gatherer:
         return pa.Array.from_buffers(self._type, len(chunks), [bitmap(valid), offsets, buffer])
 
 
+def is_flat(type_: pa.DataType) -> bool:
+    """Whether values are in buffers that kernels gather from."""
+    return _kind(type_) != "other"
+
+
 def _kind(type_: pa.DataType) -> str:
     is_ = pa.types
     if is_.is_boolean(type_):
@@ -263,12 +268,6 @@ def _address(buffer: pa.Buffer | None) -> int:
 
 def _stored(type_: pa.DataType) -> pa.DataType:
     return _stored(type_.value_type) if pa.types.is_dictionary(type_) else storage_type(type_)
-
-
-def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """With the values themselves in place of row numbers."""
-    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _nbytes(column: pa.Array) -> int:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import windrow as wr
 from tests.operators.test_asof import recomputed
-from tests.operators.test_join import SECOND, columns, duck, events, query_of_totals, run, source, totals
+from tests.operators.test_join import HOWS, SECOND, columns, duck, events, query_of_totals, run, source, totals
+from windrow.state.joins.side import SideState
 
 TIGHT = {
     "windrow.state.joins.side.PAIRS_AT_ONCE": 3,
@@ -23,6 +24,7 @@ TIGHT = {
     "windrow.state.joins.side._FEW_KEYS": 2,
     "windrow.state.joins.join.PAIRS_AT_ONCE": 3,
     "windrow.state.joins.join._ROWS_AT_ONCE": 5,
+    "windrow.state.joins.join._MANY": 1,
     "windrow.state.joins.asof.PAIRS_AT_ONCE": 3,
     "windrow.state.row_store._FEW_ROWS": 4,
 }
@@ -53,6 +55,34 @@ def test_interval_joins_forget_keys(seed: int, how: str, epoch: int) -> None:
     near = "b.at between a.at - interval '3 seconds' and a.at + interval '3 seconds'"
     expected = duck(f"select {columns(how)} from a {how} join b on a.id = b.id and {near}", a=a, b=b)
     assert run(joined, epoch, shards=2) == expected
+
+
+@given(seed=st.integers(0, 10**6), how=st.sampled_from(HOWS), epoch=st.integers(3, 170), few=st.integers(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_a_side_with_few_rows_finds_all_of_many(seed: int, how: str, epoch: int, few: int) -> None:
+    """Differential: rows that are forgotten in the epoch in which they come are paired first, against DuckDB."""
+    tables = [moving(seed, 150, "x"), moving(seed + 1, 150, "y")]
+    tables[few] = tables[few].take(np.arange(seed % 12, 150, 12))
+    a, b = tables
+    left, right = source(a, "a", seed, True), source(b, "b", seed + 1, True)
+    joined = left.join_interval(right, "id", how, lower="-1s", upper="3s")  # type: ignore[arg-type]
+    near = "b.at between a.at - interval '1 seconds' and a.at + interval '3 seconds'"
+    expected = duck(f"select {columns(how)} from a {how} join b on a.id = b.id and {near}", a=a, b=b)
+    assert run(joined, epoch, shards=2) == expected
+
+
+@pytest.mark.parametrize("rows", [400, 401])
+def test_rows_that_meet_no_key_are_not_stored(rows: int) -> None:
+    """Law: of many rows that are forgotten when their epoch ends, only those are stored whose key the few rows of the
+    other side have."""
+    a, b = moving(1, 400, "x"), moving(2, 400, "y").slice(200, 4)
+    left, right = source(a, "a", 0, True), source(b, "b", 0, True)
+    with patch.object(SideState, "add", autospec=True, side_effect=SideState.add) as stored:
+        found = run(left.join(right, "id", ttl="2s"), rows, shards=1)
+    near = "b.at between a.at - interval '2 seconds' and a.at + interval '2 seconds'"
+    assert found == duck(f"select {columns('inner')} from a join b on a.id = b.id and {near}", a=a, b=b) != {}
+    kept = sum(call.args[1].num_rows for call in stored.call_args_list)
+    assert kept < 400 / 2
 
 
 @given(seed=st.integers(0, 10**6), how=st.sampled_from(["inner", "full", "anti"]), epoch=st.integers(3, 40))

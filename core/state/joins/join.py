@@ -15,33 +15,37 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import TIME, WATERMARK, WEIGHT, Int32s, Int64s, Tables, UInt64s, take_rows, view
+from windrow.batch import TIME, WATERMARK, WEIGHT, Int32s, Int64s, Tables, UInt64s, by_value, take_rows, view
 from windrow.plan.join import LEFT, RIGHT, Join, JoinColumn
 from windrow.state.joins import saved
 from windrow.state.joins.side import ALONE, PAIRS_AT_ONCE, SideState, forget_keys
 from windrow.state.keys.hashes import row_hashes
 from windrow.state.keys.local import group_rows
 from windrow.state.keys.table import KeyTable
+from windrow.state.row_store import is_flat
+from windrow.state.values import storage_type
 from windrow.units import BEFORE_TIME_US
 
 #: Which of some pairs the residual condition is true for, given a batch of the columns that it reads.
 Keep = Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
 #: Rows of one side that are taken before it is the other's turn, where time bounds the join.
 _ROWS_AT_ONCE = 4096
+#: A side has so many times the rows of the other one before it is looked at which of them need not be stored.
+_MANY = 4
 _NONE: Int64s = np.empty(0, np.int64)
 _NO_HASHES: UInt64s = np.empty(0, np.uint64)
 
 
 def loose_columns(join: Join, number: int, held: Sequence[str]) -> frozenset[str]:
-    """The columns of a side whose text may stay where it came in, and is copied once, into the result.
+    """The columns of a side whose values may stay where they came in, and are copied once, into the result.
 
     Keys are compared in their table, and rows that can be taken back are found by what they are. The state of joins by
     the nearest time holds no row numbers.
     """
     side = join.sides[number]
     kinds = {name: to_arrow_type(type_) for name, type_ in side.columns}
-    text = frozenset(name for name in held if kinds[name] in (pa.string(), pa.binary()))
-    return frozenset() if side.weighted or join.strategy is not None else text - {*side.keys}
+    flat = frozenset(name for name in held if is_flat(kinds[name]) and kinds[name] == storage_type(kinds[name]))
+    return frozenset() if side.weighted or join.strategy is not None else flat - {*side.keys}
 
 
 class JoinState:
@@ -97,12 +101,41 @@ class JoinState:
             return
         self._waiting.append((side, data))
 
-    def _take_waiting(self) -> None:
+    def _take_waiting(self, watermark_us: int) -> None:
         """Take the epoch's rows of both sides in turn, by time: a row whose side comes last would otherwise pass all
         the rows of its key that are an epoch newer (2 k keys, 10 s an epoch, 100 ms apart: 0.23 M rows/s)."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._without_passing(watermark_us), []
         for side, data in _in_turn(waiting):
             self._take(data, side)
+
+    def _without_passing(self, watermark_us: int) -> list[tuple[int, pa.RecordBatch]]:
+        """What waits, without the rows of the larger side that are forgotten when this epoch ends and whose key the
+        other side, which has few, does not have: they make no pair, now or later, and are never stored.
+        """
+        rows = [sum(data.num_rows for side, data in self._waiting if side == number) for number in (LEFT, RIGHT)]
+        many = LEFT if rows[LEFT] > rows[RIGHT] else RIGHT
+        few = 1 - many
+        if self.sides[many].counted or rows[many] < _MANY * (rows[few] + len(self.sides[few].store)):
+            return self._waiting
+        met, kept_us, found = self._keys_of(few), self.join.kept_us(many), []
+        for side, data in self._waiting:
+            passing = _ints(data, TIME) + kept_us < watermark_us if side == many else None
+            if passing is not None and passing.any():
+                keys = [data.column(name) for name in self.join.sides[many].keys]
+                kept = np.flatnonzero(~passing | (met.find(keys) >= 0))
+                # values of their own, where row numbers would hold on to many rows for the sake of a few
+                data = take_rows(data, kept) if _MANY * len(kept) > len(passing) else by_value(take_rows(data, kept))
+            if data.num_rows:
+                found.append((side, data))
+        return found
+
+    def _keys_of(self, number: int) -> KeyTable:
+        """The keys of a side's rows, those that wait included."""
+        side, names = self.sides[number], self.join.sides[number].keys
+        found = KeyTable(self.join.key_types)
+        for data in (side.store.rows(side.store.base, side.end), *(d for at, d in self._waiting if at == number)):
+            found.ids([data.column(name) for name in names])
+        return found
 
     def _take(self, data: pa.RecordBatch, side: int) -> None:
         data = self._without_lonely(data, side)
@@ -182,8 +215,8 @@ class JoinState:
     def advance(self, watermark_us: int) -> Iterator[pa.RecordBatch]:
         """The epoch's changes, made as they are asked for; the epoch is over when all have been."""
         self._log.begin(self)
-        self._take_waiting()
         watermark_us = max(watermark_us, self.watermark_us)
+        self._take_waiting(watermark_us)
         pairs, self._pairs = self._consolidated(), []
         singles = self._singles(watermark_us)
         if self.join.updating:
