@@ -12,11 +12,12 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from benchmarks.harness import Measured, benchmark, median_seconds
-from windrow.batch import ALL_VALID, Int64s, take
+from windrow.batch import ALL_VALID, Int64s, rows_where, same_text, take
 from windrow.datatypes import FLOAT64, INT64, STRING, DataType
-from windrow.kernels import grouping, hashing, select
+from windrow.kernels import grouping, hashing
 from windrow.runtime.exchange import split
 from windrow.state.keys import rowcode as row_encoding
 from windrow.state.keys.slots import Slots
@@ -163,7 +164,7 @@ def _restore(rng: np.random.Generator, keys: int) -> Measured:
     "rows to 16 shards: hashes, permutation, and whole batches",
     kernels=(
         "hashing.hash_int64", "hashing.hash_bytes", "hashing.combine_hashes", "hashing.shard_numbers",
-        "hashing.rows_by_shard", "gather.take_offsets", "gather.take_bytes", "select.rows_where",
+        "hashing.rows_by_shard", "gather.take_offsets", "gather.take_bytes", "select.rows_of_bits", "select.same_text",
     ),
 )  # fmt: skip
 def kernels_exchange(scale: float) -> list[Measured]:
@@ -185,11 +186,17 @@ def kernels_exchange(scale: float) -> list[Measured]:
         indices = pa.array(permuted)
         lines.append(_taken(f"{name}, ours", column, partial(take, column, permuted)))
         lines.append(_taken(f"{name}, pyarrow", column, partial(column.take, indices)))
-    mask = (rng.random(rows) < 0.5).astype(np.uint8)
-    out = np.empty(rows, np.int64)
-    seconds = median_seconds(lambda: select.rows_where(mask, out), 21)
-    found = select.rows_where(mask, out)
-    lines.append(Measured(rows, rows, seconds, _sum(out[:found]), "row numbers of a mask"))
+    for share in (0.5, 0.01):
+        mask = pa.array(rng.random(rows) < share)
+        seconds = median_seconds(partial(rows_where, mask), 21)
+        lines.append(Measured(rows, rows // 8, seconds, _sum(rows_where(mask)), f"row numbers of a mask, {share:.0%}"))
+    words = pa.array(["view", "click", "purchase"]).take(pa.array(rng.integers(0, 3, rows)))
+    for name, test in (
+        ("ours", partial(same_text, words, "view", True)),
+        ("pyarrow", partial(pc.equal, words, "view")),
+    ):
+        check = _sum(rows_where(test()))
+        lines.append(Measured(rows, words.nbytes, median_seconds(test, 21), check, f"text is a word, {name}"))
     return lines
 
 

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 TIME = "__time"
 WATERMARK = "__watermark"
@@ -110,6 +111,31 @@ def take(column: pa.Array, rows: Int64s) -> pa.Array:
         if taken is not None:
             return taken
     return column.take(pa.array(rows))
+
+
+def rows_where(mask: pa.Array) -> Int64s:
+    """The numbers of the rows for which a bool column is true; null counts as false."""
+    from windrow.kernels import select  # numba takes half a second to import
+
+    certain = mask.fill_null(False) if mask.null_count else mask
+    rows = np.empty(len(mask), np.int64)
+    if len(mask) == 0:
+        return rows
+    bits = np.frombuffer(certain.buffers()[1], np.uint8)
+    return rows[: select.rows_of_bits(bits, certain.offset, len(mask), rows)]
+
+
+def same_text(column: pa.Array, text: str, equal: bool) -> pa.Array:
+    """For each value of a text column whether it is `text` (or is not); null for null."""
+    from windrow.kernels import select
+
+    if not pa.types.is_string(column.type) or len(column) == 0:
+        return (pc.equal if equal else pc.not_equal)(column, text)
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    data = np.frombuffer(column.buffers()[2] or b"", np.uint8)
+    bits = np.empty((len(column) + 7) // 8, np.uint8)
+    select.same_text(offsets, data, np.frombuffer(text.encode(), np.uint8), int(equal), bits)
+    return pa.Array.from_buffers(pa.bool_(), len(column), [bitmap(validity(column)), pa.py_buffer(bits)])
 
 
 def by_row(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:

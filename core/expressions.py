@@ -13,11 +13,10 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 from polars.exceptions import PolarsError
 
 from windrow.arrow_types import from_arrow_schema, to_arrow_schema
-from windrow.batch import WEIGHT, is_hidden
+from windrow.batch import WEIGHT, is_hidden, same_text
 from windrow.datatypes import BOOL, Field, Schema
 from windrow.errors import PlanError
 from windrow.plan.expr import Expression, TextTest
@@ -187,7 +186,7 @@ def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[p
         if expression.column is not None:
             arrays.append(batch.column(expression.column))
         elif (test := tests.get(expression.identity)) is not None:
-            arrays.append((pc.equal if test.equal else pc.not_equal)(batch.column(test.column), test.value))
+            arrays.append(same_text(batch.column(test.column), test.value, test.equal))
         else:
             assert computed is not None
             arrays.append(_as_array(computed, expression.identity, batch.num_rows))
@@ -195,7 +194,7 @@ def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[p
 
 
 def _is_text(column: pa.Array) -> bool:
-    """Text as polars does not have it: to make its own of it takes twice as long as to compare (12 ns, 5 ns)."""
+    """Text as polars does not have it: to make its own of it takes longer than to compare (12 ns, 1 ns)."""
     return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.arrow_types import to_arrow_type
-from windrow.batch import Int64s, is_hidden, take
+from windrow.batch import Int64s, is_hidden, rows_where, take
 from windrow.plan.join import LEFT, RIGHT, JoinColumn
 from windrow.plan.nodes_join import Lookup
 from windrow.runtime.steps import Step, Task
@@ -56,7 +56,7 @@ class LookupStep(Step):
             if join.where is not None:
                 tried = self._gather(join.where_columns, batch, left, table, right)
                 mask = expressions.predicate_mask(pa.RecordBatch.from_pydict(tried), join.where)
-                kept = np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
+                kept = rows_where(mask)
                 left, right = left[kept], right[kept]
             found[left] = True
             if join.pairs and len(left):

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from windrow import expressions
 from windrow.arrow_types import to_arrow_schema
-from windrow.batch import TIME, WATERMARK, WEIGHT, is_hidden, take_rows, view
+from windrow.batch import TIME, WATERMARK, WEIGHT, is_hidden, rows_where, take_rows, view
 from windrow.datatypes import Schema
 from windrow.errors import PlanError, RecordError
 from windrow.kernels.watermark import watermark_before, watermark_scan
@@ -82,13 +82,7 @@ class FilterStep(Step):
         kept = mask.true_count
         if kept == batch.num_rows:
             return batch
-        return _at(batch, mask) if kept else None
-
-
-def _at(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
-    """The rows where the mask is true. By row numbers: pyarrow's filter takes twice as long (text of 36 bytes)."""
-    certain = mask.fill_null(False) if mask.null_count else mask
-    return take_rows(batch, np.flatnonzero(certain.to_numpy(zero_copy_only=False)))
+        return take_rows(batch, rows_where(mask)) if kept else None
 
 
 class ProjectStep(Step):
