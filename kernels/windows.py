@@ -30,6 +30,15 @@ def least_and_most(values, bounds):  # type: ignore[no-untyped-def]
     bounds[1] = most
 
 
+@inline
+def _code(unskipped, count, first_end, limit, step):  # type: ignore[no-untyped-def]
+    """The code of a row in a pane of `count` windows, the first of which ends at `first_end`."""
+    skip = (limit - first_end) // step + 1 if first_end <= limit else 0
+    if count <= 0:
+        return OUTSIDE
+    return unskipped + skip if skip < count else LATE
+
+
 @kernel(I64(R_I64, R_I64, I64, I64, I64, I64, I64, I64, I64, W_I64))
 def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, cumulate, codes):  # type: ignore[no-untyped-def]
     """The code of every row; returns how many are `LATE`.
@@ -39,14 +48,13 @@ def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, 
     cumulate the number of their last pane. All times are int64 microseconds.
     """
     late = 0
-    pane = 0
-    pane_start = 1
-    pane_end = 0
-    first = 0
-    count = 0
+    step, span = (width, width) if cumulate != 0 else (slide, size)
+    own = watermarks.size != 0
+    pane, pane_start, pane_end = 0, 1, 0
+    first_end, count, code = 0, 0, OUTSIDE
     for i in range(times.size):
         time = times[i] - offset
-        if time < pane_start or time >= pane_end:
+        if time < pane_start or time >= pane_end:  # rows that follow one another are mostly of one pane
             pane = time // width
             pane_start = pane * width
             pane_end = pane_start + width
@@ -57,21 +65,28 @@ def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, 
             else:
                 first = -((size - pane_end) // slide)
                 count = pane_start // slide - first + 1
-        if count <= 0:
-            codes[i] = OUTSIDE
-            continue
-        skip = 0
-        limit = max(closed, watermarks[i]) if watermarks.size != 0 else closed
-        step = width if cumulate != 0 else slide
-        first_end = first * step + (width if cumulate != 0 else size) + offset
-        if first_end <= limit:
-            skip = (limit - first_end) // step + 1
-        if skip >= count:
-            codes[i] = LATE
-            late += 1
-        else:
-            codes[i] = pane * per_pane + skip
+            first_end = first * step + span + offset
+            code = _code(pane * per_pane, count, first_end, closed, step)
+        if own:
+            code = _code(pane * per_pane, count, first_end, max(closed, watermarks[i]), step)
+        codes[i] = code
+        late += code == LATE
     return late
+
+
+@kernel(NONE(R_I64, I64, I64, I64, I64, W_I64))
+def open_codes(times, start, first, width, per_pane, codes):  # type: ignore[no-untyped-def]
+    """The codes of rows none of whose windows is closed, none before pane `first`, which begins at `start`.
+
+    Without a branch and a division: a quotient of floats is at most one off, if times are less than 2**52 us apart.
+    """
+    share = 1.0 / width
+    for i in range(times.size):
+        time = times[i] - start
+        pane = np.int64(np.float64(time) * share)
+        rest = time - pane * width
+        pane += np.int64(rest >= width) - np.int64(rest < 0)
+        codes[i] = (first + pane) * per_pane
 
 
 @inline

@@ -38,15 +38,9 @@ class WindowAggregate:
     def prepare(self, batch: pa.RecordBatch, side: int = 0) -> Prepared:
         if batch.num_rows == 0:
             return Prepared(None)
-        late = None
-        one = self._one_code(batch)
-        codes: Int64s | int
-        if one is not None:
-            codes = one
-        else:
-            batch, codes, late = self._codes(batch)
-            if batch.num_rows == 0:
-                return Prepared(None, late)
+        batch, codes, late = self._codes(batch)
+        if batch.num_rows == 0:
+            return Prepared(None, late)
         if self._partial and self._trial.worth():
             partial = aggregate_batch(self._aggregation, batch, codes, timed=True)
             self._trial.paid(partial is not None)
@@ -59,14 +53,11 @@ class WindowAggregate:
             return WindowUpdates(self._aggregation, self._window, self._retract)
         return PaneState(self._aggregation, self._window)
 
-    def _one_code(self, batch: pa.RecordBatch) -> int | None:
-        if watermarks_of(batch) is not None:
-            return None
-        return self._grid.code_of_all(times_of(batch), self._closed.closed_us)
-
-    def _codes(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Int64s, pa.RecordBatch | None]:
+    def _codes(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Int64s | int, pa.RecordBatch | None]:
         """The rows that are in time with their codes, and the late ones."""
         codes, late = self._grid.codes(times_of(batch), watermarks_of(batch), self._closed.closed_us)
+        if isinstance(codes, int):
+            return batch, codes, None
         kept = codes > OUTSIDE
         if kept.all():
             return batch, codes, None

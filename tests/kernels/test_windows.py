@@ -41,6 +41,20 @@ def test_codes_are_pane_and_closed_windows(rows, marked, closed, grid):
     assert late == expected.count("late")
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, 2**52 - 1), max_size=40), st.integers(-(2**53), 2**53), st.integers(-(2**20), 2**20),
+    st.one_of(st.integers(1, 50), st.integers(1, 2**45)), st.integers(1, 9),
+)  # fmt: skip
+def test_open_codes(after, start, first, width, per_pane):
+    """oracle: also of times on and next to the edges of panes."""
+    after += [edge for time in after for edge in (time // width * width, max(0, time // width * width - 1))]
+    times = np.array(after, np.int64) + start
+    codes = np.empty(len(times), np.int64)
+    windows.open_codes(times, start, first, width, per_pane, codes)
+    assert codes.tolist() == oracle.open_codes(times.tolist(), start, first, width, per_pane)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=40))
 def test_least_and_most(values):

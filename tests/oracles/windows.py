@@ -38,6 +38,10 @@ def pane_codes(times, watermarks, closed, offset, width, size, slide, per_pane, 
     return codes
 
 
+def open_codes(times, start, first, width, per_pane):
+    return [((time - start) // width + first) * per_pane for time in times]
+
+
 def pair_rows(codes, numbers, known):
     """Row of each pair; `known` is the list of pairs there are, and gets the new ones."""
     rows = []

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from windrow.batch import Int64s
-from windrow.kernels.windows import pane_codes
+from windrow.kernels.windows import open_codes, pane_codes
 from windrow.plan.window import Window
 from windrow.state.columns import extent
 
 _NONE = np.empty(0, np.int64)
+#: Times that lie less apart are told exactly by a float.
+_EXACT_US = 1 << 52
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,31 @@ class Grid:
     def span_us(self) -> int:
         return self.width_us if self.cumulate else self.size_us
 
-    def code_of_all(self, times: Int64s, closed_us: int) -> int | None:
-        """The one code of all rows, when they lie in one pane none of whose windows is closed; else None."""
-        low, high = extent(times)
-        pane = (low - self.offset_us) // self.width_us
-        if (high - self.offset_us) // self.width_us != pane:
-            return None
-        code = pane * self.per_pane
-        first, last = self.windows_of(np.array([code], np.int64))
-        if first[0] > last[0] or self.end_us(int(first[0])) <= closed_us - self.lateness_us:
-            return None
-        return code
+    def codes(self, times: Int64s, watermarks: Int64s | None, closed_us: int) -> tuple[Int64s | int, int]:
+        """The code of every row (of at least one), or the one that all have, and how many are late."""
+        if watermarks is None:
+            low, high = extent(times)
+            pane = (low - self.offset_us) // self.width_us
+            if self._is_open(pane, closed_us):
+                if (high - self.offset_us) // self.width_us == pane:
+                    return pane * self.per_pane, 0
+                if self.covers and high - low < _EXACT_US:
+                    codes = np.empty(len(times), np.int64)
+                    open_codes(times, pane * self.width_us + self.offset_us, pane, self.width_us, self.per_pane, codes)
+                    return codes, 0
+        return self._codes(times, watermarks, closed_us)
 
-    def codes(self, times: Int64s, watermarks: Int64s | None, closed_us: int) -> tuple[Int64s, int]:
-        """The code of every row, and how many are late."""
+    def _is_open(self, pane: int, closed_us: int) -> bool:
+        """Whether it has windows, none of which is closed."""
+        first, last = self.windows_of(np.array([pane * self.per_pane], np.int64))
+        return bool(first[0] <= last[0]) and self.end_us(int(first[0])) > closed_us - self.lateness_us
+
+    @property
+    def covers(self) -> bool:
+        """Whether every time is in a window."""
+        return self.cumulate or self.size_us >= self.slide_us
+
+    def _codes(self, times: Int64s, watermarks: Int64s | None, closed_us: int) -> tuple[Int64s, int]:
         codes = np.empty(len(times), np.int64)
         late = pane_codes(
             times,

@@ -356,8 +356,7 @@ def pane_codes_of(data: pa.RecordBatch, grid: Grid) -> Int64s | int:
         codes: Int64s = view(data.column(PANE), np.int64)  # type: ignore[assignment]
         return codes
     times: Int64s = view(data.column(TIME), np.int64)  # type: ignore[assignment]
-    code = grid.code_of_all(times, BEFORE_TIME_US)
-    return code if code is not None else grid.codes(times, None, BEFORE_TIME_US)[0]
+    return grid.codes(times, None, BEFORE_TIME_US)[0]
 
 
 def _as_range(ids: Int32s) -> Chosen:
