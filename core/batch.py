@@ -153,7 +153,14 @@ def by_row(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
 
 def by_value(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The inverse of `by_row`: with the values themselves in place of row numbers."""
-    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    rows: dict[int, Int64s] = {}  # by the place of what columns share
+    columns = []
+    for column in batch.columns:
+        if (place := _numbered(column)) is not None:
+            if place not in rows:
+                rows[place] = view(column.indices, np.int32).astype(np.int64)
+            column = take(column.dictionary, rows[place])
+        columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
@@ -161,17 +168,24 @@ def take_rows(batch: pa.RecordBatch, rows: Int64s) -> pa.RecordBatch:
     """The rows with these numbers, in this order; also of types that pyarrow cannot filter or take."""
     if len(rows) == 0:
         return batch.slice(0, 0)
-    numbers: dict[int, pa.Array] = {}  # what columns by row share is taken once
+    numbers: dict[int, pa.Array] = {}  # by the place of what columns share
     columns = []
     for column in batch.columns:
-        if pa.types.is_dictionary(column.type) and len(column):
-            where = column.indices.buffers()[1].address + column.offset
-            if where not in numbers:
-                numbers[where] = take(column.indices, rows)
-            columns.append(pa.DictionaryArray.from_arrays(numbers[where], column.dictionary, safe=False))
+        if (place := _numbered(column)) is not None:
+            if place not in numbers:
+                numbers[place] = take(column.indices, rows)
+            columns.append(pa.DictionaryArray.from_arrays(numbers[place], column.dictionary, safe=False))
         else:
             columns.append(take(column, rows))
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _numbered(column: pa.Array) -> int | None:
+    """Where the row numbers lie that a column of `by_row` is; None for any other column."""
+    if not pa.types.is_dictionary(column.type) or column.null_count or column.type.index_type != pa.int32():
+        return None
+    numbers = column.indices
+    return int(numbers.buffers()[1].address) + 4 * int(numbers.offset) if len(numbers) else None
 
 
 def _is_plain(type_: pa.DataType) -> bool:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from windrow.arrow_types import to_arrow_type
 from windrow.batch import TIME, WATERMARK, WEIGHT, Int32s, Int64s, Tables, UInt64s, by_value, take_rows, view
 from windrow.plan.join import LEFT, RIGHT, Join, JoinColumn
+from windrow.state.columns import extent
 from windrow.state.joins import saved
 from windrow.state.joins.side import ALONE, PAIRS_AT_ONCE, SideState, forget_keys
 from windrow.state.keys.hashes import row_hashes
@@ -117,17 +118,26 @@ class JoinState:
         few = 1 - many
         if self.sides[many].counted or rows[many] < _MANY * (rows[few] + len(self.sides[few].store)):
             return self._waiting
-        met, kept_us, found = self._keys_of(few), self.join.kept_us(many), []
+        met, found = self._keys_of(few), []
         for side, data in self._waiting:
-            passing = _ints(data, TIME) + kept_us < watermark_us if side == many else None
-            if passing is not None and passing.any():
-                keys = [data.column(name) for name in self.join.sides[many].keys]
-                kept = np.flatnonzero(~passing | (met.find(keys) >= 0))
-                # values of their own, where row numbers would hold on to many rows for the sake of a few
-                data = take_rows(data, kept) if _MANY * len(kept) > len(passing) else by_value(take_rows(data, kept))
+            if side == many:
+                data = self._meeting(data, many, met, watermark_us)
             if data.num_rows:
                 found.append((side, data))
         return found
+
+    def _meeting(self, data: pa.RecordBatch, number: int, met: KeyTable, watermark_us: int) -> pa.RecordBatch:
+        """The rows whose key is in the table, or that are kept after an epoch that ends with this watermark."""
+        times, until_us = _ints(data, TIME), watermark_us - self.join.kept_us(number)
+        low, high = extent(times)
+        if low >= until_us:
+            return data
+        wanted = met.find([data.column(name) for name in self.join.sides[number].keys]) >= 0
+        if high >= until_us:
+            wanted |= times >= until_us
+        kept = np.flatnonzero(wanted)
+        # values of their own, where row numbers would hold on to many rows for the sake of a few
+        return take_rows(data, kept) if _MANY * len(kept) > len(times) else by_value(take_rows(data, kept))
 
     def _keys_of(self, number: int) -> KeyTable:
         """The keys of a side's rows, those that wait included."""
