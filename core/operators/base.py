@@ -25,6 +25,8 @@ __all__ = ["OperatorContext", "Prepared", "ShardState", "StatefulOperator", "Tab
 
 #: Prepared batches of so many rows are dealt to the shards as they are; smaller ones are put together until then.
 DEAL_ROWS = 65_536
+#: When a task ends, fewer rows than these are left to be put together with those of other tasks.
+LEFT_ROWS = 4_096
 
 
 @dataclass(frozen=True, slots=True)

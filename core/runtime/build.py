@@ -12,7 +12,7 @@ from windrow.arrow_types import to_arrow_schema
 from windrow.batch import WEIGHT
 from windrow.errors import InvariantError
 from windrow.io.base import Sink, Source
-from windrow.operators.base import OperatorContext, ShardState, StatefulOperator
+from windrow.operators.base import Clocked, OperatorContext, ShardState, StatefulOperator, TakesPieces
 from windrow.operators.build import build_operator
 from windrow.plan import nodes
 from windrow.plan.expr import Expression
@@ -50,6 +50,12 @@ class OperatorHead:
     entry: steps.Step
     timelines: list[Timeline]
     hold_us: int  # by how much its time lags the watermark
+    takers: list[TakesPieces | None] = field(init=False)  # the shards that are so, each in its place
+    clocked: list[Clocked | None] = field(init=False)
+
+    def __post_init__(self) -> None:  # to ask each time took 2 % of an epoch of few keys
+        self.takers = [shard if isinstance(shard, TakesPieces) else None for shard in self.shards]
+        self.clocked = [shard if isinstance(shard, Clocked) else None for shard in self.shards]
 
 
 @dataclass(slots=True)

@@ -229,21 +229,22 @@ class ExchangeStep(Step):
         if prepared.data is not None and prepared.data.num_rows:
             waiting = task.waiting.setdefault(self._side, [])
             waiting.append(prepared.data)
-            if sum(data.num_rows for data in waiting) >= base.DEAL_ROWS:
-                self.deal(task)
+            self.deal(task, base.DEAL_ROWS)
         if prepared.late is None:
             return None
         task.late_rows += prepared.late.num_rows
         return prepared.late
 
-    def deal(self, task: Task) -> None:
-        """Deal what has been prepared to the shards; called when enough has come together, and at the end of a task.
+    def deal(self, task: Task, least_rows: int = 1) -> None:
+        """Deal what has been prepared to the shards, if there are so many rows; called when enough has come together,
+        and at the end of a task.
 
         Partial aggregates of a batch are few: dealing those of many batches at once saves most of the cost.
         """
-        waiting = task.waiting.pop(self._side, None)
-        if not waiting:
+        waiting = task.waiting.get(self._side, [])
+        if sum(data.num_rows for data in waiting) < least_rows:
             return
+        del task.waiting[self._side]
         doors = task.to_shards.setdefault(self._side, [[] for _ in range(self._shards)])
         keys = self._operator.keys[self._side[1]]
         for data in joined(waiting):
