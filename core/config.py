@@ -14,7 +14,7 @@ class Limits:
     trickle in, which trades latency for fewer commits.
     """
 
-    epoch_rows: int = 2_000_000
+    epoch_rows: int = 8_000_000
     epoch_bytes: int = 512 << 20
     epoch_ms: int = 1_000
     interval_ms: int = 20

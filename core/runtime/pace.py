@@ -7,6 +7,9 @@ import time
 from windrow.config import Limits
 
 _LEAST_ROWS = 10_000
+#: The first epoch has no more rows: how fast the job is will be known after it. Then large epochs cost less an event
+#: (2 M rows an epoch against 8 M: 85 ms and 68 for 8 M events of 1,000 keys, 550 and 440 for 1 M keys).
+_FIRST_ROWS = 2_000_000
 
 
 class Pace:
@@ -14,7 +17,7 @@ class Pace:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._rows = limits.epoch_rows
+        self._rows = min(limits.epoch_rows, _FIRST_ROWS)
         self._started = 0.0
 
     def share(self, partitions: int) -> tuple[int, int]:
