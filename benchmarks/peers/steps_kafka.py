@@ -97,7 +97,7 @@ def _kill(run: Run, bootstrap: str, own: list[int], engine: Engine, given: topic
     return _line(
         engine, "kill -9",
         status="measured" if right else "wrong",
-        reason="" if right else _wrong(done),
+        reason="" if right else _wrong(done, killed=True),
         events=given.events,
         recovery_s=done.recovery_s,
         checksum=topics.checksum(done.rows),
@@ -168,8 +168,9 @@ def _lines(engine: Engine, variant: str, measure: Callable[[], Line]) -> Iterato
         yield _line(engine, variant, status="failed", reason=str(error))
 
 
-def _wrong(done: runs.CaughtUp) -> str:
-    return f"{done.missing:,} rows are missing, {done.other:,} are wrong, {done.again:,} came again"
+def _wrong(done: runs.CaughtUp, killed: bool = False) -> str:
+    back = "nothing came after it was started again: " if killed and done.recovery_s is None else ""
+    return f"{back}{done.missing:,} rows are missing, {done.other:,} are wrong, {done.again:,} came again"
 
 
 def _line(engine: Engine, variant: str, **figures: object) -> Line:

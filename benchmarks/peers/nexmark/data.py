@@ -40,13 +40,14 @@ VIEW = pa.schema(
 ALL_SCHEMAS = {**SCHEMAS, "view": VIEW}
 
 
-def make(folder: Path, events: int, rate: float, kinds: Sequence[str]) -> dict[str, int]:
+def make(folder: Path, events: int, rate: float, kinds: Sequence[str], *, memory_alone: bool = False) -> dict[str, int]:
     """Write so many events (all kinds together; those of ``view`` apart) at this rate of event time a second; how many
-    there are of each kind. What is there already is kept."""
+    there are of each kind. What is there already is kept. `memory_alone`: only the Parquet file of ``lanes1``, from
+    which events are brought to memory."""
     counts = folder / "counts"
     if not counts.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        found = {kind: _write(folder, kind, events, rate) for kind in kinds}
+        found = {kind: _write(folder, kind, events, rate, memory_alone) for kind in kinds}
         if "view" in kinds:
             _campaigns(folder)
         counts.write_text("\n".join(f"{kind} {number}" for kind, number in found.items()))
@@ -70,9 +71,12 @@ def whole(folder: Path, kind: str, lanes: int) -> Path:
     return wanted
 
 
-def _write(folder: Path, kind: str, events: int, rate: float) -> int:
+def _write(folder: Path, kind: str, events: int, rate: float, memory_alone: bool) -> int:
     table = pa.Table.from_batches(_batches(kind, events, rate), ALL_SCHEMAS[kind])
     last = _last(kind, int(table["dateTime"].combine_chunks().view(pa.int64())[-1].as_py()) + _HOUR_US)
+    if memory_alone:
+        _parquet(folder / "lanes1" / f"{kind}-parquet" / "0.parquet", [*table.to_batches(), last])
+        return len(table)
     rows = np.arange(len(table))
     for lanes in (1, 2):
         for lane in range(lanes):
@@ -136,9 +140,8 @@ def _files(folder: Path, kind: str, name: str, batches: Sequence[pa.RecordBatch]
     schema = batches[0].schema
     encoder = JsonEncoder(schema, timestamps="sql")
     parquet, json = (folder / f"{kind}-{form}" / f"{name}.{form}" for form in ("parquet", "json"))
-    for made in (parquet, json):
-        made.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_batches(batches), parquet, row_group_size=131_072)
+    json.parent.mkdir(parents=True, exist_ok=True)
+    _parquet(parquet, batches)
     with json.open("wb") as file:
         for batch in batches:
             for start in range(0, batch.num_rows, 100_000):
@@ -146,6 +149,11 @@ def _files(folder: Path, kind: str, name: str, batches: Sequence[pa.RecordBatch]
     if number is not None:
         for made in (parquet, json):
             os.utime(made, (1_700_000_000 + number, 1_700_000_000 + number))
+
+
+def _parquet(path: Path, batches: Sequence[pa.RecordBatch]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_batches(batches), path, row_group_size=131_072)
 
 
 def _lines(documents: pa.Array) -> pa.Buffer:
