@@ -48,17 +48,19 @@ LINES = st.one_of(
     st.integers(1, 500),
     st.sampled_from([1, 7, 50, 1 << 20]),
     st.sampled_from([1, 20, 1 << 20]),
+    st.booleans(),
 )
 def test_any_cut_of_ndjson_gives_the_same_rows(
-    lines: list[str], bom: bool, ended: bool, max_rows: int, max_bytes: int, window: int, ahead: int
+    lines: list[str], bom: bool, ended: bool, max_rows: int, max_bytes: int, window: int, ahead: int, far: bool
 ) -> None:
     """law: whatever the bounds, and the sizes of windows and pieces and of what is held, each line is read once, with
-    its byte position."""
+    its byte position; also in ranges that end further than is read ahead."""
     data = "\n".join(lines).encode() + (b"\n" if ended else b"")
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "WINDOW_BYTES", window)
         patch.setattr(text, "PIECE_BYTES", window)
         patch.setattr(text, "AHEAD_BYTES", ahead)
+        patch.setattr(text, "_MANY_ROWS", 1 if far else 1 << 20)
         path = Path(folder) / "x.json"
         path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + data)
         expected, at = [], 3 if bom else 0
@@ -89,6 +91,28 @@ def test_ranges_keep_within_their_bounds(tmp_path: Path) -> None:
     assert source.plan(0, 0, 100, 16) == 9
     assert source.plan(0, 0, 1, 100) == 9
     assert source.plan(0, 9, 1, 1) == 17
+
+
+def test_a_range_of_many_rows_goes_on_after_what_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """law: once it is known how long records are, a range has about as many as it may have, or as many bytes."""
+    monkeypatch.setattr(text, "AHEAD_BYTES", 1_000)
+    monkeypatch.setattr(text, "PIECE_BYTES", 700)
+    monkeypatch.setattr(text, "WINDOW_BYTES", 100)
+    lines = [json.dumps({"id": i, "text": "x" * (i % 7)}) for i in range(1_000)]
+    path = tmp_path / "x.json"
+    path.write_text("\n".join(lines))
+    source = json_source(path)
+    first = source.plan(0, 0, 100_000, 1 << 20)
+    assert first <= 1_000
+    found = [row for piece in source.read(0, 0, first, ("id",)) for row in piece.data["id"].to_pylist()]
+    second = source.plan(0, first, 100_000, 5_000)
+    assert first + 4_900 < second <= first + 5_000
+    assert source.plan(0, second, 100_000, 1 << 30) == path.stat().st_size
+    for start, end in ((first, second), (second, path.stat().st_size)):
+        pieces = list(source.read(0, start, end, ("id",)))
+        assert max(piece.input_bytes for piece in pieces) <= 700
+        found += [row for piece in pieces for row in piece.data["id"].to_pylist()]
+    assert found == list(range(1_000))
 
 
 def test_bad_records(tmp_path: Path) -> None:
