@@ -14,6 +14,7 @@ from windrow.kernels import windows
     kernels=(
         "windows.least_and_most",
         "windows.pane_codes",
+        "windows.open_codes",
         "windows.pair_rows",
         "windows.pair_index",
         "windows.number_windows",
@@ -34,6 +35,12 @@ def kernels_windows(scale: float) -> list[Measured]:
         Measured(rows, rows * 8, least, f"{bounds.sum()}", "least_and_most"),
         Measured(rows, rows * 8, panes, f"{codes.sum()}", "pane_codes"),
     ]
+    first, mixed, again_codes = int(bounds[0]) // 2_000_000, random.permutation(times), np.empty(rows, np.int64)
+    for name, given in (("open_codes", times), ("open_codes, in no order", mixed)):
+        opened = median_seconds(
+            lambda t=given: windows.open_codes(t, first * 2_000_000, first, 2_000_000, 5, again_codes)  # type: ignore[misc]
+        )
+        measured.append(Measured(rows, rows * 8, opened, f"{again_codes.sum()}", name))
 
     slots = np.full(1 << (2 * rows).bit_length(), -1, np.int32)
     row_codes, row_numbers, found = np.empty(rows, np.int64), np.empty(rows, np.int32), np.empty(rows, np.int32)
