@@ -23,8 +23,8 @@ TIGHT = {
     "windrow.state.joins.side._SLACK": 2,
     "windrow.state.joins.side._FEW_KEYS": 2,
     "windrow.state.joins.join.PAIRS_AT_ONCE": 3,
-    "windrow.state.joins.join._ROWS_AT_ONCE": 5,
-    "windrow.state.joins.join._MANY": 1,
+    "windrow.state.joins.waiting._ROWS_AT_ONCE": 5,
+    "windrow.state.joins.waiting._MANY": 1,
     "windrow.state.joins.asof.PAIRS_AT_ONCE": 3,
     "windrow.state.row_store._FEW_ROWS": 4,
 }
