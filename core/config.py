@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one epoch.
 
-    `epoch_rows` and `epoch_bytes` bound its input; `epoch_ms` is how long one should take: the engine offers fewer rows
-    when the last ones took longer; `interval_ms` is the least time between the starts of two epochs while events only
-    trickle in, which trades latency for fewer commits.
+    `epoch_rows` and `epoch_bytes` bound its input (of NDJSON files rows as long as they have been); `epoch_ms` is how
+    long one should take: the engine offers fewer rows when the last ones took longer; `interval_ms` is the least
+    time between the starts of two epochs while events only trickle in, which trades latency for fewer commits.
     """
 
     epoch_rows: int = 8_000_000

@@ -45,9 +45,9 @@ from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Fewer rows are applied to all shards by one thread: several would mostly hand the interpreter's lock to each other
-#: (16,000 partial aggregates an epoch, two workers: 4 ms by one, 7 by both).
-_FEW_ROWS = 65_536
+#: Fewer rows, to less state, are applied to all shards by one thread: several would mostly hand the interpreter's lock
+#: to each other (16,000 partial aggregates an epoch, two workers: 4 ms by one, 7 by both).
+_FEW_ROWS, _LITTLE_STATE = 65_536, 8 << 20
 
 
 @dataclass(slots=True)
@@ -397,9 +397,8 @@ class Engine:
                 [task.to_shards[index, side] for task in every if (index, side) in task.to_shards]
                 for side in range(len(head.doors))
             ]
-            came = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
             apply = partial(self._apply_shard, head, doors, watermark, now)
-            made = self._each(apply, range(self._shards), side_by_side=came >= _FEW_ROWS)
+            made = self._each(apply, range(self._shards), side_by_side=_is_much(head, doors))
             self._close(head, watermark)
             every += [*made, self._deal_rest(made, now)]
         for timeline in self.pipeline.timelines.values():
@@ -524,6 +523,12 @@ class Engine:
         if self._pool is None or len(items) < 2 or not side_by_side:
             return [action(item) for item in items]
         return list(self._pool.map(action, items))
+
+
+def _is_much(head: OperatorHead, doors: Sequence[Sequence[list[list[pa.RecordBatch]]]]) -> bool:
+    """Whether there is enough to do in an epoch for several threads."""
+    came = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
+    return came >= _FEW_ROWS or sum(shard.nbytes for shard in head.shards) >= _LITTLE_STATE
 
 
 def _redone(sink: Sink) -> bool:
