@@ -60,6 +60,11 @@ class Grid:
         return bool(first[0] <= last[0]) and self.end_us(int(first[0])) > closed_us - self.lateness_us
 
     @property
+    def is_plain(self) -> bool:
+        """Whether every pane is a window, as tumbling ones are."""
+        return self.width_us == self.size_us == self.slide_us
+
+    @property
     def covers(self) -> bool:
         """Whether every time is in a window."""
         return self.cumulate or self.size_us >= self.slide_us
@@ -82,8 +87,8 @@ class Grid:
 
     def windows_of(self, codes: Int64s) -> tuple[Int64s, Int64s]:
         """First and last window that the panes are part of."""
-        if self.width_us == self.size_us == self.slide_us:
-            return codes, codes  # a tumbling window is its only pane
+        if self.is_plain:
+            return codes, codes
         panes = codes // self.per_pane
         skips = codes - panes * self.per_pane
         if self.cumulate:

@@ -12,6 +12,7 @@ from windrow.state.accumulators.rows import PRESENT, Rows
 from windrow.state.keys.pairs import PairIndex
 
 _FEW = 4096
+_NO_ROWS: Int32s = np.empty(0, np.int32)
 
 
 class Pool:
@@ -72,9 +73,18 @@ class Pool:
         chosen: Int32s = rows[(self.rows.flags[rows] & PRESENT) != 0]
         return chosen
 
+    def by_code(self, codes: Sequence[int]) -> tuple[Int32s, Int64s]:
+        """Live rows of these panes, pane after pane, and for each row the place of its code in `codes`."""
+        parts = [self._places.get(code, []) for code in codes]
+        sizes = [sum(map(len, part)) for part in parts]
+        rows = np.concatenate([_NO_ROWS, *(places for part in parts for places in part)])
+        places = np.repeat(np.arange(len(codes)), sizes)
+        live = (self.rows.flags[rows] & PRESENT) != 0
+        return (rows, places) if live.all() else (rows[live], places[live])
+
     def drop(self, codes: Sequence[int]) -> None:
         """Forget these panes."""
-        rows = self.of_codes(codes)
+        rows, _ = self.by_code(codes)
         for code in codes:
             self.counts.pop(code, None)
             self._places.pop(code, None)
