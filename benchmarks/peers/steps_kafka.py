@@ -35,7 +35,7 @@ def make_environments(run: Run) -> None:
 
 @step(
     "kafka_catch_up", "kafka", "bids as JSON from a stored topic, windowed, to a topic, exactly once where there is it",
-    seconds=(75, 210), limit=(240, 700),
+    seconds=(75, 240), limit=(240, 700),
 )  # fmt: skip
 def catch_up(run: Run) -> Iterator[Line]:
     """Events by the engine's rate, so that all work for about as long; ``--option backlog=60`` for longer runs."""
@@ -75,7 +75,7 @@ def _catch_up(
 
 
 @step("kafka_kill", "kafka", "kill -9 in the middle: how long until the next result, and whether all results are right",
-      seconds=(30, 160), limit=(180, 500))  # fmt: skip
+      seconds=(30, 200), limit=(180, 500))  # fmt: skip
 def kill(run: Run) -> Iterator[Line]:
     """The dead member's session ends after 6 s; engines that are in a consumer group wait for that."""
     with _cluster(run) as (bootstrap, own):

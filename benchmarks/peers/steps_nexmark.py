@@ -46,31 +46,31 @@ def make_environments(run: Run) -> None:
 
 
 @step("peers_batch", "peers", "Nexmark and Yahoo queries: windrow, and batch engines over the same events",
-      seconds=(55, 120), limit=(240, 1_200))  # fmt: skip
+      seconds=(55, 190), limit=(240, 1_200))  # fmt: skip
 def batch(run: Run) -> Iterator[Line]:
     """The quick suite has DuckDB alone to compare with, on JSON."""
     yield from _all(run, "windrow", "duckdb", *(("polars", "datafusion") if run.size == "full" or run.options else ()))
 
 
-@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 175),
+@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 260),
       limit=(300, 600))  # fmt: skip
 def flink(run: Run) -> Iterator[Line]:
     yield from _all(run, "flink")
 
 
 @step("peers_spark", "peers", "Nexmark and Yahoo queries by Spark Structured Streaming, from the same files",
-      seconds=(0, 195), limit=(300, 700))  # fmt: skip
+      seconds=(0, 180), limit=(300, 700))  # fmt: skip
 def spark(run: Run) -> Iterator[Line]:
     yield from _all(run, "spark")
 
 
 @step("peers_bytewax", "peers", "Nexmark and Yahoo queries by Bytewax, which takes a row at a time in Python",
-      seconds=(0, 25), limit=(300, 400))  # fmt: skip
+      seconds=(0, 20), limit=(300, 400))  # fmt: skip
 def bytewax(run: Run) -> Iterator[Line]:
     yield from _all(run, "bytewax")
 
 
-@step("peers_pathway", "peers", "Nexmark and Yahoo queries by Pathway, in static mode", seconds=(0, 50),
+@step("peers_pathway", "peers", "Nexmark and Yahoo queries by Pathway, in static mode", seconds=(0, 55),
       limit=(300, 600))  # fmt: skip
 def pathway(run: Run) -> Iterator[Line]:
     """And by Quix Streams, which reads from Kafka alone."""

@@ -19,7 +19,7 @@ _QUICK = {"tumbling_memory": 0.1, "log_to_log": 0.05, "epoch_latency": 0.2}
 
 
 @step("engine", part="engine", what="windows, joins, sessions, the log, commits and restores, through the API",
-      seconds=(25, 85))  # fmt: skip
+      seconds=(25, 54))  # fmt: skip
 def engine(run: Run) -> Iterator[Line]:
     """Nexmark is with the peers, Kafka with Kafka."""
     for each in runner.load_all().values():
@@ -33,7 +33,7 @@ _KAFKA = {"kafka_read": 0.25, "kafka_commit": 0.5, "kafka_restore": 0.25}
 
 
 @step("engine_kafka", part="engine", what="Kafka: reading next to other clients, commits, restores",
-      seconds=(0, 60), limit=(0, 500))  # fmt: skip
+      seconds=(0, 30), limit=(0, 500))  # fmt: skip
 def engine_kafka(run: Run) -> Iterator[Line]:
     """The engine on one core, where it is not said otherwise; brokers and other ends on the rest."""
     for name, scale in _KAFKA.items():

@@ -62,7 +62,7 @@ def of_benchmark(run: Run, name: str, benchmark: str, scale: float) -> Iterator[
     "growth",
     part="kernels",
     what="what an event costs with more keys, wider rows, other batches, more windows",
-    seconds=(20, 50),
+    seconds=(20, 36),
 )
 def growth(run: Run) -> Iterator[Line]:
     """One core; random 62-bit keys."""

@@ -69,7 +69,7 @@ def counts(most: int) -> list[int]:
     "scale_cores",
     part="scale",
     what="windows from memory on one core to all of them, strong and weak",
-    seconds=(15, 16),
+    seconds=(15, 12),
 )
 def scale_cores(run: Run) -> Iterator[Line]:
     """Sixteen partitions, a worker a core; results are the same for any number of them."""
@@ -91,7 +91,7 @@ def scale_cores(run: Run) -> Iterator[Line]:
         )  # fmt: skip
 
 
-@step("scale_shards", part="scale", what="windows from memory by number of shards and of partitions", seconds=(0, 13))
+@step("scale_shards", part="scale", what="windows from memory by number of shards and of partitions", seconds=(0, 8))
 def scale_shards(run: Run) -> Iterator[Line]:
     """On all cores."""
     size = run.pick(full=4_000_000, quick=1_000_000, tiny=50_000)
@@ -122,7 +122,7 @@ def _line(
     "scale_state",
     part="scale",
     what="1 k to 50 M keys in state, new and known ones, one core",
-    seconds=(8, 32),
+    seconds=(8, 25),
 )
 def scale_state(run: Run) -> Iterator[Line]:
     """Count, sum and max by key, without windows. Each size in a process of its own, whose memory is told."""
@@ -155,7 +155,7 @@ def scale_state(run: Run) -> Iterator[Line]:
     "scale_epochs",
     part="scale",
     what="epochs of 10 ms to 10 s: latency and CPU at a fixed rate",
-    seconds=(0, 45),
+    seconds=(0, 48),
 )
 def scale_epochs(run: Run) -> Iterator[Line]:
     """A process appends events stamped with the time; a job counts them by key; a reader sees what is committed."""
@@ -180,7 +180,7 @@ def scale_epochs(run: Run) -> Iterator[Line]:
     "soak",
     part="scale",
     what="from the log to the log for a long time (--option minutes=60): rate and memory",
-    seconds=(0, 45),
+    seconds=(0, 36),
 )
 def soak(run: Run) -> Iterator[Line]:
     """Events are appended and read in turn, what was read is removed; only reading is timed."""
