@@ -51,7 +51,10 @@ def test_a_process_sleeps_in_the_middle_of_a_transaction(version: str) -> None:
 
 def test_a_process_sleeps_and_another_takes_over() -> None:
     """The one that wakes up says that it was replaced, and ends; nothing of what it had in hand is seen."""
-    assert paused("zombie", 2)["fenced"] >= 1
+    told = paused("zombie", 2)
+    if not LONG_S and not told["fenced"]:  # on a busy machine the other may not have come up in such a short pause
+        told = paused("zombie", 2, "--shortest-pause", 4 * PAUSE_S, "--longest-pause", 4 * PAUSE_S)
+    assert told["fenced"] >= 1
 
 
 def test_the_broker_sleeps() -> None:
