@@ -71,6 +71,24 @@ def test_a_side_with_few_rows_finds_all_of_many(seed: int, how: str, epoch: int,
     assert run(joined, epoch, shards=2) == expected
 
 
+@pytest.mark.parametrize("rows", [39, 40, 400, 401])
+def test_columns_of_every_width_come_out_as_they_came_in(rows: int) -> None:
+    """Differential: with nulls, also where rows are numbers into the batch they came in, against DuckDB."""
+    a, b = moving(1, 200, "x"), moving(2, 200, "y")
+    random = np.random.default_rng(3)
+    numbers = pa.array(random.integers(-9, 9, 200), mask=random.random(200) < 0.3)
+    kinds = [pa.int8(), pa.int16(), pa.float32(), pa.decimal128(20, 0), pa.bool_(), pa.date32()]
+    for kind in kinds:
+        column = numbers.cast(pa.int32()).cast(kind) if kind == pa.date32() else numbers.cast(kind)
+        a = a.append_column(f"a_{kind.id}", column)
+    left, right = source(a, "a", 0, True), source(b, "b", 0, True)
+    names = [f"a_{kind.id}" for kind in kinds]
+    found = run(left.join(right, "id", ttl="3s").select("x", "y", *names), rows, shards=2)
+    near = "b.at between a.at - interval '3 seconds' and a.at + interval '3 seconds'"
+    query = f"select a.x, b.y, {', '.join(f'a.{name}' for name in names)} from a join b on a.id = b.id and {near}"
+    assert found == duck(query, a=a, b=b) != {}
+
+
 @pytest.mark.parametrize("rows", [400, 401])
 def test_rows_that_meet_no_key_are_not_stored(rows: int) -> None:
     """Law: of many rows that are forgotten when their epoch ends, only those are stored whose key the few rows of the

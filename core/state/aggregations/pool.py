@@ -66,12 +66,8 @@ class Pool:
 
     def of_codes(self, codes: Sequence[int]) -> Int32s:
         """Live rows of these panes, in the order in which they were made."""
-        parts = [places for code in codes if code in self.counts for places in self._places[code]]
-        if not parts:
-            return np.empty(0, np.int32)
-        rows = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
-        chosen: Int32s = rows[(self.rows.flags[rows] & PRESENT) != 0]
-        return chosen
+        rows, _ = self.by_code(codes)
+        return rows if len(codes) == 1 else np.sort(rows)
 
     def by_code(self, codes: Sequence[int]) -> tuple[Int32s, Int64s]:
         """Live rows of these panes, pane after pane, and for each row the place of its code in `codes`."""

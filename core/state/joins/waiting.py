@@ -33,10 +33,11 @@ def without_passing(waiting: Waiting, join: Join, sides: Sequence[SideState], wa
     few = 1 - many
     if sides[many].counted or rows[many] < _MANY * (rows[few] + len(sides[few].store)):
         return waiting
-    store = sides[few].store
+    store, names = sides[few].store, join.sides[few].keys
     met = KeyTable(join.key_types)
-    for data in (store.rows(store.base, store.end), *(data for side, data in waiting if side == few)):
-        met.ids([data.column(name) for name in join.sides[few].keys])
+    met.ids(store.take(names, np.arange(store.base, store.end)))
+    for data in (data for side, data in waiting if side == few):
+        met.ids([data.column(name) for name in names])
     keys, until_us = join.sides[many].keys, watermark_us - join.kept_us(many)
     found = [(side, _meeting(data, keys, met, until_us) if side == many else data) for side, data in waiting]
     return [(side, data) for side, data in found if data.num_rows]
