@@ -6,26 +6,35 @@ from windrow.kernels._compile import kernel
 from windrow.kernels._types import I64, R_I64, W_I64
 
 
-@kernel(I64(R_I64, I64, I64, W_I64))
-def watermark_scan(times, delay, highest, newest):  # type: ignore[no-untyped-def]
-    """How many events are older than the watermark just before them; ``newest[0]`` gets the latest time seen.
+_BLOCK = 1_024
 
-    `times` int64[n], microseconds; `delay` and `highest` (latest time before this batch) int64 microseconds.
+
+@kernel(I64(R_I64, I64, W_I64))
+def watermark_scan(times, delay, bounds):  # type: ignore[no-untyped-def]
+    """How many events are older than the latest one before them in `times`, less `delay`; the earliest and the latest
+    time go into `bounds`.
+
+    `times` int64[n], n > 0, and `delay`, microseconds; `bounds` int64[2].
     """
-    rows = times.shape[0]
-    # In order is the common case, and comparing neighbours runs in vectors: 0.4 ns an event instead of 1.7.
-    falls = 0
-    for i in range(1, rows):
-        falls += times[i] < times[i - 1]
-    if falls == 0 and (rows == 0 or times[0] >= highest - delay):
-        newest[0] = highest if rows == 0 else max(highest, times[rows - 1])
-        return 0
+    least = times[0]
+    highest = times[0]
     behind = 0
-    for i in range(rows):
-        time = times[i]
-        behind += time < highest - delay
-        highest = max(highest, time)
-    newest[0] = highest
+    # The bounds of a block run in vectors, and mostly tell that nothing in it can be behind: 0.1 ns an event, not 1.7.
+    for start in range(0, times.size, _BLOCK):
+        block = times[start : start + _BLOCK]  # counted from 0, or LLVM sees no vectors
+        first = block[0]
+        last = block[0]
+        for i in range(block.size):
+            first = min(first, block[i])
+            last = max(last, block[i])
+        least = min(least, first)
+        if first < max(highest, last) - delay:
+            for i in range(block.size):
+                behind += block[i] < highest - delay
+                highest = max(highest, block[i])
+        highest = max(highest, last)
+    bounds[0] = least
+    bounds[1] = highest
     return behind
 
 

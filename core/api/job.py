@@ -24,6 +24,7 @@ from windrow.progress.ledger import Caching, Ledger
 from windrow.runtime.engine import Engine
 from windrow.runtime.metrics import Count, EpochReport, Progress
 from windrow.runtime.runner import Runner
+from windrow.runtime.workers import available_cores
 
 if TYPE_CHECKING:
     from windrow.io.base import Sink
@@ -42,13 +43,18 @@ class Settings:
 
     name: str | None = None
     ledger: str | None = None
-    workers: int = 1
+    workers: int | None = None
     shards: int = DEFAULT_SHARDS
     limits: Limits = field(default_factory=Limits)
     clock: Clock | None = None
     state_cache: Path | None = None
     group: bool = False
     instance: str | None = None
+
+    @property
+    def threads(self) -> int:
+        """`workers` as told, else one for each core that the process may use now."""
+        return self.workers or available_cores()
 
 
 class Job:
@@ -182,7 +188,7 @@ class Job:
         path = self._ledger_path()
         where = _described(path)
         divided = "in a group, every partition apart" if self._settings.group else f"{self._settings.shards} shards"
-        head = f"job {self.name}: {divided}, {self._settings.workers} workers\nledger: {where}\n"
+        head = f"job {self.name}: {divided}, {self._settings.threads} workers\nledger: {where}\n"
         letters = sorted(self._dead_letter_topics())
         if letters:
             head += f"dead letters: {', '.join(letters)}, committed with the ledger\n"
@@ -233,7 +239,7 @@ class Job:
             self._make_ledger(),
             job=self.name,
             shards=settings.shards,
-            workers=settings.workers,
+            workers=settings.threads,
             limits=settings.limits,
             clock=settings.clock,
             dead_letters=self._dead_letter_sinks(),
@@ -353,7 +359,7 @@ def job(
     *jobs: Job,
     name: str | None = None,
     ledger: Log | str | Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     shards: int = DEFAULT_SHARDS,
     limits: Limits | None = None,
     clock: Clock | None = None,
@@ -364,10 +370,10 @@ def job(
     """Several sinks as one job: sources that they share are read once, and every epoch commits all of them together.
 
     `name` is what the ledger knows the job by (default: the names of the sinks); `ledger` an embedded log to keep
-    progress in when no sink or source is one; `workers` threads; `shards` how finely state is divided, fixed once the
-    job has committed; `limits` bounds of an epoch; `clock` for tests. `state_cache`: a local folder in which a job
-    whose ledger is in Kafka keeps a copy of its state, so that a restart on the same disk need not fetch it; it may be
-    lost or damaged at any time, and only costs that fetch.
+    progress in when no sink or source is one; `workers` threads (default: one for each core that the process may use);
+    `shards` how finely state is divided, fixed once the job has committed; `limits` bounds of an epoch; `clock` for
+    tests. `state_cache`: a local folder in which a job whose ledger is in Kafka keeps a copy of its state, so that a
+    restart on the same disk need not fetch it; it may be lost or damaged at any time, and only costs that fetch.
 
     `group`: several processes run this job at the same time, under the same `name`, and share the partitions of its
     Kafka topics; each partition has state and epochs of its own, which go where it goes (docs/groups.md). `workers`
@@ -376,7 +382,7 @@ def job(
     """
     if not jobs:
         raise PlanError("job: at least one sink is needed, for example stream.write_log(...)")
-    if workers < 1 or shards < 1:
+    if (workers is not None and workers < 1) or shards < 1:
         raise PlanError(f"job: workers and shards must be 1 or more, got {workers} and {shards}")
     path = None if ledger is None else getattr(ledger, "path", ledger)
     if path is not None and not isinstance(path, str | Path):

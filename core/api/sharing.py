@@ -51,7 +51,7 @@ def instance(plan: Physical, job: str, settings: Settings, dead_letters: Callabl
     sharings = [source.sharing for source in plan.sources if source.sharing is not None]
     topics = sorted({topic for sharing in sharings for topic in sharing.topics})
     group: Group = sharings[0].make_group(job, topics, settings.instance, bool(plan.stateful))
-    turn = threading.BoundedSemaphore(settings.workers)
+    turn = threading.BoundedSemaphore(settings.threads)
 
     def make(partition: int, life: int) -> Made:
         ledger = group.ledger(partition, life)

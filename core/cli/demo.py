@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def demo(
     events: Annotated[int, typer.Option(min=1, help="How many events to generate.")] = 5_000_000,
     data: Annotated[Path, typer.Option(help="Where events and results are kept.")] = Path("demo-data"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a core, four at most.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a core.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Go on from an earlier run's last commit.")] = False,
     kafka: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="From Kafka to Kafka instead.")] = None,
 ) -> None:
@@ -40,10 +39,9 @@ def demo(
     from windrow.cli.warmup import compile_kernels
 
     console = Console(stderr=True)
-    cores = len(os.sched_getaffinity(0))
     if kafka is not None:
         compile_kernels(console)
-        _on_kafka(kafka, events, workers or min(cores, 4), console, begun)
+        _on_kafka(kafka, events, workers, console, begun)
         return
     place = Place(data)
     place.prepare(events, keep_results=keep)
@@ -52,12 +50,12 @@ def demo(
 
     from windrow.cli.demo_pipeline import pipeline
 
-    job = pipeline(place.events, place.results, workers or min(cores, 4))
+    job = pipeline(place.events, place.results, workers)
     progress, first_s = _run(job, begun)
     _show(place, progress, first_s)
 
 
-def _on_kafka(bootstrap: str, events: int, workers: int, console: Console, begun: float) -> None:
+def _on_kafka(bootstrap: str, events: int, workers: int | None, console: Console, begun: float) -> None:
     from windrow.cli.bars import bar
     from windrow.cli.demo_kafka import Place, show
 

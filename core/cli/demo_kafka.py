@@ -47,7 +47,7 @@ class Place:
         """Produce them as mixed JSON documents, in transactions; what an earlier run has written stays."""
         self._topic.write(advance)
 
-    def job(self, workers: int) -> Job:
+    def job(self, workers: int | None) -> Job:
         """Both results, in one transaction an epoch."""
         everything = wr.read_kafka(self.bootstrap, self._topic.name, schema=BID, end="latest")
         bids = everything.filter(pl.col("event_type") == 2).watermark("date_time", delay="4s")

@@ -18,7 +18,7 @@ BID = wr.schema(
 )
 
 
-def pipeline(events: Path, results: Path, workers: int = 1) -> Job:
+def pipeline(events: Path, results: Path, workers: int | None = None) -> Job:
     """From the topic ``nexmark`` of the log `events` to ``hot_auctions`` and ``highest_bids`` of the log `results`."""
     everything = wr.read_log(events, "nexmark", schema=BID, end="latest")
     bids = everything.filter(pl.col("event_type") == 2).watermark("date_time", delay="4s")

@@ -18,6 +18,7 @@ __all__ = [
     "DEAD_LETTER",
     "HEADERS",
     "REJECTED",
+    "Divisible",
     "EarlySink",
     "Fetched",
     "Guarantee",
@@ -77,7 +78,8 @@ class Fetched:
 class Source(Protocol):
     """Partitions of events that can be read again from any offset still there.
 
-    The runtime calls everything from one thread, except `read`, which it calls for several partitions at once.
+    The runtime calls everything from one thread, except `read`, which it calls for several partitions at once, and of
+    a `Divisible` source for several ranges of a partition.
     """
 
     name: str  # unique in a job; positions are kept under it
@@ -112,6 +114,15 @@ class Source(Protocol):
         """Return when there may be more to read, or after `timeout_s`."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A source whose partitions can be read from several places at the same time."""
+
+    def cuts(self, partition: int, start_offset: int, end_offset: int) -> Sequence[int]:
+        """Offsets strictly inside of a planned range, in their order, that divide it into pieces which can be read
+        side by side, each of about as many rows as `read` gives at once; none when it is but one piece."""
 
 
 @runtime_checkable

@@ -71,16 +71,25 @@ class BatchList:
             return next_offset + 1
         return end
 
+    def cuts(self, start: int, end: int) -> list[int]:
+        """Where `pieces` of the rows ``[start, end)`` meet."""
+        found = []
+        while (start := self._end_of_piece(start, end)) < end:
+            found.append(start)
+        return found
+
     def pieces(self, start: int, end: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         """Zero-copy slices of the rows ``[start, end)``, of at most `PIECE_ROWS` rows each."""
         while start < end:
             i = bisect_right(self._ends, start)
             batch = self._batches[i]
-            batch_start = self._ends[i] - batch.num_rows
-            rows = min(end - start, self._ends[i] - start, PIECE_ROWS)
-            piece = batch.select(list(columns)).slice(start - batch_start, rows)
+            until = self._end_of_piece(start, end)
+            piece = batch.select(list(columns)).slice(start - self._ends[i] + batch.num_rows, until - start)
             yield Fetched(piece, start, piece.nbytes)
-            start += rows
+            start = until
+
+    def _end_of_piece(self, start: int, end: int) -> int:
+        return min(end, self._ends[bisect_right(self._ends, start)], start + PIECE_ROWS)
 
 
 class MemorySource:
@@ -173,6 +182,9 @@ class MemorySource:
         self._grown.clear()
         return rows.fit(next_offset, max_rows, max_bytes)
 
+    def cuts(self, partition: int, start_offset: int, end_offset: int) -> Sequence[int]:
+        return self._lists[partition].cuts(start_offset, end_offset)
+
     def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         return self._lists[partition].pieces(start_offset, end_offset, columns)
 
@@ -255,6 +267,9 @@ class IteratorSource:
             _check_schema(batch, self.arrow_schema, f"{self.name}: batch {self._pulled} of the iterator")
             rows.append(batch)
         return rows.fit(next_offset, max_rows, max_bytes)
+
+    def cuts(self, partition: int, start_offset: int, end_offset: int) -> Sequence[int]:
+        return self._rows.cuts(start_offset, end_offset)
 
     def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         return self._rows.pieces(start_offset, end_offset, columns)

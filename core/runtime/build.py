@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from windrow.progress.ledger import Ledger
 from windrow.runtime import steps
 from windrow.runtime.lookup import LookupStep
 from windrow.runtime.watermarks import Timeline
+from windrow.units import BEFORE_TIME_US
 
 #: What a source node becomes when a job runs: all of it, or a part.
 MakeSource = Callable[[nodes.SourceNode], Source]
@@ -37,6 +38,8 @@ class SourceHead:
     ordered: bool
     entry: steps.Step
     dead_letter: str | None  # the topic for what it rejects
+    divisible: bool  # whether the steps allow that pieces of a partition are worked on side by side
+    timelines: list[Timeline] = field(default_factory=list)  # that its rows pass
 
 
 @dataclass(slots=True)
@@ -76,6 +79,48 @@ class Pipeline:
     timelines: dict[str, Timeline] = field(default_factory=dict)  # by a name that is stable between builds
     feeders: dict[str, list[str]] = field(default_factory=dict)  # timeline -> names of the heads whose rows pass it
 
+    def deal(self, task: steps.Task, least_rows: int) -> None:
+        """The task has run all its rows: what waits goes to the shards, if there are so many."""
+        for operator in self.operators if task.waiting else ():
+            with task.tally.timed(f"exchange {operator.name}"):
+                for door in operator.doors:
+                    door.deal(task, least_rows)
+
+    def deal_rest(self, tasks: Sequence[steps.Task], now_us: int) -> steps.Task:
+        """What these tasks have left, dealt to the shards as if one had made it: to deal a few rows of each, and to
+        put a few of each together in every shard, took a third of the time of an epoch of few keys."""
+        rest = steps.Task("rest", now_us)
+        for task in tasks:
+            for side, waiting in task.waiting.items():
+                rest.waiting.setdefault(side, []).extend(waiting)
+            task.waiting.clear()
+        self.deal(rest, 1)
+        return rest
+
+    def begin(self, now_us: int) -> None:
+        """An epoch starts. A partition that has not spoken yet holds the watermark too, so its clock must be there."""
+        for timeline in self.timelines.values():
+            timeline.begin()
+        for head in self.sources:
+            for timeline in head.timelines:
+                for partition in head.source.partitions():
+                    timeline.clock(f"{head.source.name}/{partition}", now_us)
+        for name, timeline in self.timelines.items():
+            for operator in self.operators:
+                if operator.name in self.feeders[name]:
+                    for shard in range(len(operator.shards)):
+                        timeline.clock(f"{operator.name}/{shard}", now_us)
+
+    def settle(self, now_us: int) -> None:
+        """Combine what the partitions' clocks say, as far as it is known."""
+        for timeline in self.timelines.values():
+            timeline.settle(now_us, False)
+
+    @property
+    def watermark_us(self) -> int:
+        """The least of all timelines."""
+        return min((timeline.watermark_us for timeline in self.timelines.values()), default=BEFORE_TIME_US)
+
     def close(self, stack: ExitStack) -> None:
         """Leave the closing of every connector to `stack`."""
         for head in self.sources:
@@ -114,6 +159,12 @@ class _Builder:
             with ExitStack() as stack:
                 self._pipeline.close(stack)
             raise
+        for head in self._pipeline.sources:
+            head.timelines = [
+                timeline
+                for name, timeline in self._pipeline.timelines.items()
+                if head.source.name in self._pipeline.feeders[name]
+            ]
         return self._pipeline
 
     def _add(self, node: nodes.Node, number: int) -> steps.Step:
@@ -182,10 +233,41 @@ class _Builder:
         columns = self._plan.needed[id(node)]
         self._pipeline.sources.append(
             SourceHead(
-                len(self._pipeline.sources), source, columns, id(node) in self._plan.ordered, entry, node.dead_letter
+                len(self._pipeline.sources),
+                source,
+                columns,
+                id(node) in self._plan.ordered,
+                entry,
+                node.dead_letter,
+                self._is_divisible(node),
             )
         )
         return entry
+
+    def _is_divisible(self, node: nodes.SourceNode) -> bool:
+        """Whether pieces of a partition may be worked on side by side. User code may count on their order. And a clock
+        has to know which batch of a piece is the last to move it: not where a lookup makes several of one, where only
+        late rows come, or where the rows come in two ways."""
+        passed = self._passed(node)
+        clocks = [id(each) for each in passed if isinstance(each, nodes.Watermark)]
+        unsure = [each for each in passed if isinstance(each, (Lookup, nodes.Late))]
+        return not (
+            any(isinstance(each, nodes.MapBatches) for each in passed)
+            or len(set(clocks)) < len(clocks)
+            or any(isinstance(each, nodes.Watermark) for start in unsure for each in self._passed(start))
+        )
+
+    def _passed(self, node: nodes.Node) -> list[nodes.Node]:
+        """What rows go through from there until they are in a shard, and late ones after that; once for each way."""
+        passed: list[nodes.Node] = []
+        pending = list(self._plan.consumers.get(id(node), ()))
+        while pending:
+            below = pending.pop()
+            passed.append(below)
+            after = self._plan.consumers.get(id(below), ())
+            at_door = isinstance(below, nodes.Stateful)
+            pending += [each for each in after if isinstance(each, nodes.Late)] if at_door else after
+        return passed
 
     def _add_stateful(self, node: nodes.Stateful, number: int) -> steps.Step:
         name = self._plan.operator_name(node)

@@ -14,50 +14,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from windrow.batch import ORIGIN, origin_of
 from windrow.clock import Clock, SystemClock
 from windrow.config import Limits
 from windrow.errors import FencedError, InvariantError
-from windrow.io.base import DEAD_LETTER, EarlySink, Fetched, Measured, Sink, TimedSink, TopicWrite
-from windrow.operators import base
+from windrow.io.base import EarlySink, Measured, Sink, TimedSink, TopicWrite
 from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, Recovery, StateWrite
-from windrow.runtime.build import MakeSource, OperatorHead, Pipeline, SourceHead, build, whole
+from windrow.runtime.applying import Applier
+from windrow.runtime.build import MakeSource, OperatorHead, Pipeline, build, whole
 from windrow.runtime.intake import Intake
 from windrow.runtime.memory import collect_again, keep_freed_memory, spare_collector
 from windrow.runtime.metrics import Count, EpochReport, SourceCount, Tally
+from windrow.runtime.reading import Read, Reader
 from windrow.runtime.snapshots import SnapshotPolicy
-from windrow.runtime.steps import Task, joined
-from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-#: Fewer rows, to less state, are applied to all shards by one thread: several would mostly hand the interpreter's lock
-#: to each other (16,000 partial aggregates an epoch, two workers: 4 ms by one, 7 by both).
-_FEW_ROWS, _LITTLE_STATE = 65_536, 8 << 20
-
-
-@dataclass(slots=True)
-class _Read:
-    """What reading one partition's range gave."""
-
-    task: Task
-    rows: int = 0
-    bytes: int = 0
-    rejected: list[pa.RecordBatch] = field(default_factory=list)
+from windrow.runtime.steps import Task
+from windrow.runtime.workers import Workers, in_background
 
 
 class Engine:
@@ -89,17 +70,14 @@ class Engine:
         self._make_source = make_source
         self._turn = turn or nullcontext()
         self._unwanted = threading.Event()
-        self._workers = workers
+        self._workers = Workers(workers)
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._dead_letters = dict(dead_letters or {})
         self.sources: dict[str, SourceCount] = defaultdict(SourceCount)
-        self._pool = ThreadPoolExecutor(workers, "windrow-worker") if workers > 1 else None
-        self._committer = ThreadPoolExecutor(1, "windrow-commit")
         self._pending: Future[EpochReport] | None = None
         self.reports: list[EpochReport] = []
         self._snapshots = SnapshotPolicy()
-        self._closed_us: dict[str, int] = {}
         self._pipeline: Pipeline | None = None
         self._sparing = False  # the garbage collector
 
@@ -112,6 +90,8 @@ class Engine:
         reach("engine.opened")
         self._pipeline = build(self.plan, self._shards, self._ledger, self._make_source)
         self.intake = Intake(self.pipeline.sources, self._limits, self._clock)
+        self._reader = Reader(self.pipeline, self._workers, self.job)
+        self._applier = Applier(self.pipeline, self._workers)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
         )
@@ -124,7 +104,7 @@ class Engine:
         for end in self._all_sinks():
             end.open(self.job, recovery.epoch, recovery.owner)
             if isinstance(end, TimedSink):  # what the last epoch's publishing may have left undone
-                end.reached(self._watermark())
+                end.reached(self.pipeline.watermark_us)
                 end.publish(recovery.epoch)
         if not self._sparing:
             spare_collector()
@@ -142,9 +122,8 @@ class Engine:
                 stack.callback(sink.close)
             if self._pipeline is not None:
                 self._pipeline.close(stack)
-            if self._pool is not None:
-                stack.callback(self._pool.shutdown)
-            stack.callback(self._committer.shutdown)
+            if self._pending is not None:
+                stack.callback(wait, [self._pending])
 
     def source_metrics(self) -> dict[str, dict[str, Any]]:
         """Of every source what became of its records, and what it says itself of each partition."""
@@ -177,10 +156,8 @@ class Engine:
                 head.shards[shard].restore(snapshot, deltas)
                 self._snapshots.restored(head.name, shard, snapshot, deltas)
 
-        self._each(restore, jobs)
-        closed = recovery.progress.get("closed_us", {})
-        for head in self.pipeline.operators:
-            self._close(head, closed.get(head.name, BEFORE_TIME_US))
+        self._workers.each(restore, jobs)
+        self._applier.restore(recovery.progress.get("closed_us", {}))
         if saved_state:
             raise InvariantError(f"saved state of {sorted(saved_state)} belongs to no operator of job {self.job!r}")
 
@@ -268,27 +245,30 @@ class Engine:
             self._ledger.write_ahead(self.epoch, replace(planned, remembered=self.intake.remembered()))
             reach("epoch.written_ahead")
         with self._turn:
-            tasks, rejected, rows, size = self._read(planned)
+            self.pipeline.begin(planned.now_us)
+            reads = self._reader.read(planned)
+            self._mark_ended(planned)
             reach("epoch.read")
-            sink_rows, tasks = self._apply(tasks, planned)
+            tasks = self._applier.apply([read.task for read in reads], planned.now_us, planned.last)
             reach("epoch.applied")
             state = self._take_state()
             reach("epoch.state_taken")
-        late = 0
         for task in tasks:
             self.metrics.merge(task.tally)
-            late += task.late_rows
-        self.intake.took(planned, rows, time.perf_counter() - begun)
+        rejected = self._count_read(reads)
+        sink_rows = self._sink_rows(tasks)
+        rows, seconds = sum(read.rows for read in reads), time.perf_counter() - begun
+        self.intake.took(planned, rows, seconds)
         report = EpochReport(
             epoch=self.epoch,
             rows=rows,
-            bytes=size,
+            bytes=sum(read.bytes for read in reads),
             rows_out=sum(batch.num_rows for batches in sink_rows for batch in batches),
-            late_rows=late,
+            late_rows=sum(task.late_rows for task in tasks),
             rejected_rows=sum(batch.num_rows for batches in rejected.values() for batch in batches),
             seconds=time.perf_counter() - begun,
             commit_seconds=0.0,
-            watermark_us=self._watermark(),
+            watermark_us=self.pipeline.watermark_us,
             lag=self.intake.lag(asking=False),
             state_bytes=sum(shard.nbytes for head in self.pipeline.operators for shard in head.shards),
             finished=planned.last,
@@ -296,7 +276,31 @@ class Engine:
         self.finished = planned.last
         commit = EpochCommit(self.epoch, self.intake.positions, self._progress(), state)
         self.drain()
-        self._pending = self._committer.submit(self._commit, commit, sink_rows, rejected, report)
+        self._pending = in_background(self._commit, commit, sink_rows, rejected, report)
+
+    def _mark_ended(self, planned: EpochInput) -> None:
+        for (name, partition), facts in self.intake.facts(planned.ranges).items():
+            if facts.bounded and facts.at_end:
+                for timeline in self.pipeline.timelines.values():
+                    clock = timeline.clocks.get(f"{name}/{partition}")
+                    if clock is not None:
+                        clock.ended = True
+
+    def _count_read(self, reads: Sequence[Read]) -> dict[str | None, list[pa.RecordBatch]]:
+        """Add what was read to the sources' figures; what was rejected, by the topic for it."""
+        rejected: dict[str | None, list[pa.RecordBatch]] = {}
+        for read in reads:
+            topic = read.head.dead_letter
+            self.sources[read.head.source.name].add(read.rows, read.bytes, read.rejected, topic is not None)
+            rejected.setdefault(topic, []).extend(read.rejected)
+        return rejected
+
+    def _sink_rows(self, tasks: Sequence[Task]) -> list[list[pa.RecordBatch]]:
+        rows: list[list[pa.RecordBatch]] = [[] for _ in self.pipeline.sinks]
+        for task in tasks:
+            for sink, batches in task.to_sinks.items():
+                rows[sink] += batches
+        return rows
 
     def _commit(
         self,
@@ -325,153 +329,6 @@ class Engine:
         self.metrics.add("commit", report.rows_out, int(report.commit_seconds * 1e9))
         return report
 
-    # -- read and apply ------------------------------------------------------------------------------------------
-
-    def _read(self, planned: EpochInput) -> tuple[list[Task], dict[str | None, list[pa.RecordBatch]], int, int]:
-        now = planned.now_us
-        self._register_clocks(now)
-        work = [
-            (head, partition, start, end)
-            for head in self.pipeline.sources
-            for partition, (start, end) in planned.ranges.get(head.source.name, {}).items()
-            if end > start
-        ]
-        results = self._each(lambda item: self._read_partition(*item, now), work)
-        self._mark_ended(planned)
-        rejected: dict[str | None, list[pa.RecordBatch]] = {}
-        for (head, *_), read in zip(work, results, strict=True):
-            self.sources[head.source.name].add(read.rows, read.bytes, read.rejected, head.dead_letter is not None)
-            rejected.setdefault(head.dead_letter, []).extend(read.rejected)
-        return [read.task for read in results], rejected, sum(r.rows for r in results), sum(r.bytes for r in results)
-
-    def _read_partition(self, head: SourceHead, partition: int, start: int, end: int, now_us: int) -> _Read:
-        task = Task(f"{head.source.name}/{partition}", now_us)
-        read = _Read(task)
-        pieces = head.source.read(partition, start, end, head.columns)
-        while True:
-            begun = time.perf_counter_ns()
-            piece = next(pieces, None)
-            if piece is None:
-                break
-            name = f"decode {head.source.name}"
-            task.tally.add(name, piece.data.num_rows, time.perf_counter_ns() - begun, piece.input_bytes)
-            read.bytes += piece.input_bytes
-            read.rows += piece.data.num_rows
-            if piece.rejected is not None and piece.rejected.num_rows:
-                read.rejected.append(_dead_letters(piece.rejected, name, self.job))
-                read.rows += piece.rejected.num_rows
-            if piece.data.num_rows:
-                head.entry.run(_with_origin(piece, head.number, partition) if head.ordered else piece.data, task)
-        self._deal(task, base.LEFT_ROWS)
-        return read
-
-    def _register_clocks(self, now_us: int) -> None:
-        """A partition that has not spoken yet holds the watermark too, so its clock must be there."""
-        for name, timeline in self.pipeline.timelines.items():
-            feeders = self.pipeline.feeders[name]
-            for head in self.pipeline.sources:
-                if head.source.name in feeders:
-                    for partition in head.source.partitions():
-                        timeline.clock(f"{head.source.name}/{partition}", now_us)
-            for operator in self.pipeline.operators:
-                if operator.name in feeders:
-                    for shard in range(self._shards):
-                        timeline.clock(f"{operator.name}/{shard}", now_us)
-
-    def _mark_ended(self, planned: EpochInput) -> None:
-        for (name, partition), facts in self.intake.facts(planned.ranges).items():
-            if facts.bounded and facts.at_end:
-                for timeline in self.pipeline.timelines.values():
-                    clock = timeline.clocks.get(f"{name}/{partition}")
-                    if clock is not None:
-                        clock.ended = True
-
-    def _apply(self, tasks: list[Task], planned: EpochInput) -> tuple[list[list[pa.RecordBatch]], list[Task]]:
-        now, last = planned.now_us, planned.last
-        every = [*tasks, self._deal_rest(tasks, now)]
-        for index, head in enumerate(self.pipeline.operators):
-            for timeline in self.pipeline.timelines.values():
-                timeline.settle(now, last)
-            watermark = self._watermark_of(head, last)
-            doors = [
-                [task.to_shards[index, side] for task in every if (index, side) in task.to_shards]
-                for side in range(len(head.doors))
-            ]
-            apply = partial(self._apply_shard, head, doors, watermark, now)
-            made = self._each(apply, range(self._shards), side_by_side=_is_much(head, doors))
-            self._close(head, watermark)
-            every += [*made, self._deal_rest(made, now)]
-        for timeline in self.pipeline.timelines.values():
-            timeline.settle(now, last)
-        rows: list[list[pa.RecordBatch]] = [[] for _ in self.pipeline.sinks]
-        for task in every:
-            for sink, batches in task.to_sinks.items():
-                rows[sink] += batches
-        return rows, every
-
-    def _apply_shard(
-        self,
-        head: OperatorHead,
-        doors: Sequence[Sequence[list[list[pa.RecordBatch]]]],
-        watermark: int,
-        now_us: int,
-        shard: int,
-    ) -> Task:
-        task = Task(f"{head.name}/{shard}", now_us)
-        state, taker, clocked = head.shards[shard], head.takers[shard], head.clocked[shard]
-        rows = 0
-        with task.tally.timed(f"apply {head.name}"):
-            # two workers apply log_to_log in 0.30 s instead of 0.70: what is left runs without the interpreter's lock
-            for side, dealt in enumerate(doors):
-                pieces = [piece for door in dealt for piece in door[shard]]
-                rows += sum(piece.num_rows for piece in pieces)
-                if taker is not None:
-                    taker.process_pieces(pieces, side)
-                    continue
-                for piece in joined(pieces):
-                    state.process(piece, side)
-        if clocked is not None:
-            clocked.at(now_us)
-        with task.tally.timed(f"advance {head.name}", rows):
-            emitted = state.advance(watermark)
-        for batch in emitted:
-            if batch.num_rows:
-                head.entry.run(batch, task)
-        self._deal(task, base.LEFT_ROWS)
-        return task
-
-    def _deal(self, task: Task, least_rows: int) -> None:
-        """The task has run all its rows: what waits goes to the shards, if there are so many."""
-        for operator in self.pipeline.operators if task.waiting else ():
-            with task.tally.timed(f"exchange {operator.name}"):
-                for door in operator.doors:
-                    door.deal(task, least_rows)
-
-    def _deal_rest(self, tasks: Sequence[Task], now_us: int) -> Task:
-        """What these tasks have left, dealt to the shards as if one had made it: to deal a few rows of each, and to
-        put a few of each together in every shard, took a third of the time of an epoch of few keys."""
-        rest = Task("rest", now_us)
-        for task in tasks:
-            for side, waiting in task.waiting.items():
-                rest.waiting.setdefault(side, []).extend(waiting)
-            task.waiting.clear()
-        self._deal(rest, 1)
-        return rest
-
-    def _close(self, head: OperatorHead, watermark_us: int) -> None:
-        """Windows up to here are closed: what still comes for them is late."""
-        self._closed_us[head.name] = watermark_us
-        head.operator.close_until(watermark_us)
-
-    def _watermark_of(self, head: OperatorHead, last: bool) -> int:
-        if last:
-            return END_OF_TIME_US
-        reached = min((timeline.watermark_us for timeline in head.timelines), default=BEFORE_TIME_US)
-        return reached if reached in (BEFORE_TIME_US, END_OF_TIME_US) else reached - head.hold_us
-
-    def _watermark(self) -> int:
-        return min((t.watermark_us for t in self.pipeline.timelines.values()), default=BEFORE_TIME_US)
-
     # -- state and commit ----------------------------------------------------------------------------------------
 
     def _take_state(self) -> list[StateWrite]:
@@ -484,12 +341,12 @@ class Engine:
             return self._snapshots.take(head.name, shard, head.shards[shard])
 
         with self.metrics.timed("take state"):
-            return [write for write in self._each(take, work) if write is not None]
+            return [write for write in self._workers.each(take, work) if write is not None]
 
     def _progress(self) -> Mapping[str, object]:
         return {
             "timelines": {name: timeline.save() for name, timeline in self.pipeline.timelines.items()},
-            "closed_us": dict(self._closed_us),
+            "closed_us": dict(self._applier.closed_us),
             "finished": self.finished,
             "sources": self.intake.remembered(),
         }
@@ -500,51 +357,19 @@ class Engine:
         if self.finished:
             return False
         self.drain()
-        now = self._clock.now_us()
-        self._register_clocks(now)
-        for timeline in self.pipeline.timelines.values():
-            timeline.settle(now, False)
-        if any(self._wants_epoch(head, now) for head in self.pipeline.operators):
-            self._run(EpochInput({}, False, now))
-            return True
-        return False
-
-    def _wants_epoch(self, head: OperatorHead, now_us: int) -> bool:
-        if self._watermark_of(head, False) > self._closed_us[head.name]:
-            return True
-        return any(shard is not None and shard.due(now_us) for shard in head.clocked)
+        now_us = self._clock.now_us()
+        self.pipeline.begin(now_us)
+        self.pipeline.settle(now_us)
+        if not self._applier.wants_epoch(now_us):
+            return False
+        self._run(EpochInput({}, False, now_us))
+        return True
 
     def _all_sinks(self) -> list[Sink]:
         sinks = [end.sink for end in self.pipeline.sinks]
         return [*sinks, *self._dead_letters.values()]
 
-    def _each(self, action: Callable[[T], R], items: Sequence[T], *, side_by_side: bool = True) -> list[R]:
-        """`action` of every item, on the worker threads when there are several; results in the order of `items`."""
-        if self._pool is None or len(items) < 2 or not side_by_side:
-            return [action(item) for item in items]
-        return list(self._pool.map(action, items))
-
-
-def _is_much(head: OperatorHead, doors: Sequence[Sequence[list[list[pa.RecordBatch]]]]) -> bool:
-    """Whether there is enough to do in an epoch for several threads."""
-    came = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
-    return came >= _FEW_ROWS or sum(shard.nbytes for shard in head.shards) >= _LITTLE_STATE
-
 
 def _redone(sink: Sink) -> bool:
     """Whether the sink shows an epoch before the ledger has committed it: a redo must then give it the same rows."""
     return sink.guarantee != "exactly-once" or (isinstance(sink, EarlySink) and sink.early)
-
-
-def _dead_letters(rejected: pa.RecordBatch, step: str, job: str) -> pa.RecordBatch:
-    """`REJECTED` as `DEAD_LETTER`."""
-    added = [pa.repeat(step, rejected.num_rows), pa.repeat(job, rejected.num_rows)]
-    return pa.RecordBatch.from_arrays([*rejected.columns, *added], schema=DEAD_LETTER)
-
-
-def _with_origin(piece: Fetched, source: int, partition: int) -> pa.RecordBatch:
-    if piece.offsets is None:
-        offsets = np.arange(piece.first_offset, piece.first_offset + piece.data.num_rows, dtype=np.int64)
-    else:
-        offsets = piece.offsets.to_numpy(zero_copy_only=False)
-    return piece.data.append_column(ORIGIN, pa.array(offsets + origin_of(source * 1_024 + partition, 0)))

@@ -33,10 +33,12 @@ Side = tuple[int, int]
 
 @dataclass(slots=True)
 class Task:
-    """What one partition (or shard) makes in one epoch. Touched by one thread at a time."""
+    """What a piece of a partition (or a shard) makes in one epoch. Touched by one thread at a time."""
 
     name: str  # "source/partition" or "operator/shard"
     now_us: int
+    piece: int = 0  # its number among the pieces of the partition
+    last: bool = False  # whether what comes now is known to be the last batch of the piece
     to_sinks: dict[int, list[pa.RecordBatch]] = field(default_factory=dict)
     to_shards: dict[Side, list[list[pa.RecordBatch]]] = field(default_factory=dict)
     waiting: dict[Side, list[pa.RecordBatch]] = field(default_factory=dict)  # prepared, not dealt to the shards yet
@@ -178,16 +180,18 @@ class TimeStep(Step):
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
         times = event_times(batch, self._column, self.name, task.name)
         values = view(times, np.int64)
+        delay_us = self._timeline.delay_us
         clock = self._timeline.clock(task.name, task.now_us)
         clock.seen_us = task.now_us
-        newest = np.empty(1, np.int64)
-        behind = watermark_scan(values, self._timeline.delay_us, clock.highest_us, newest)
+        bounds = np.empty(2, np.int64)
+        behind = watermark_scan(values, delay_us, bounds)
+        least_us, newest_us = bounds.tolist()
+        before_us = clock.move(newest_us, task.piece, task.last)
         timed = _with_column(_without(batch, WATERMARK), TIME, times)
-        if behind:
+        if behind or least_us < before_us - delay_us:
             marks = np.empty(len(values), np.int64)
-            watermark_before(values, self._timeline.delay_us, clock.highest_us, marks)
+            watermark_before(values, delay_us, before_us, marks)
             timed = _with_column(timed, WATERMARK, pa.array(marks))
-        clock.highest_us = int(newest[0])
         return timed
 
 

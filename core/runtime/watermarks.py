@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,45 @@ from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
 
 @dataclass(slots=True)
 class PartitionClock:
-    """The newest event time seen in one task's rows, and when (processing time) a row was last seen there."""
+    """The newest event time seen in one task's rows, and when (processing time) a row was last seen there.
+
+    The pieces of a partition may be read side by side, but what is late goes by their order: each moves the clock when
+    it is its turn, which the ones before it give away as soon as they know their newest time.
+    """
 
     highest_us: int = BEFORE_TIME_US
     seen_us: int = 0
     ended: bool = False
+    _turn: int = 0  # the number of the piece that is next to move the clock
+    _moved: threading.Condition = field(default_factory=threading.Condition)
+
+    def begin(self) -> None:
+        """An epoch starts: its pieces are numbered from 0."""
+        self._turn = 0
+
+    def move(self, newest_us: int, piece: int, last: bool) -> int:
+        """Some rows of a piece are there, the latest of them of `newest_us`; gives the latest time before them.
+
+        Waits for the pieces before. `last`: no more rows of this piece will come here.
+        """
+        with self._moved:
+            self._moved.wait_for(lambda: self._turn == piece)
+            before_us = self.highest_us
+            self.highest_us = max(before_us, newest_us)
+            if last:
+                self._give_turn()
+        return before_us
+
+    def leave(self, piece: int) -> None:
+        """The piece is done, whether or not any of its rows came here."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._turn >= piece)
+            if self._turn == piece:
+                self._give_turn()
+
+    def _give_turn(self) -> None:
+        self._turn += 1
+        self._moved.notify_all()
 
 
 @dataclass(slots=True)
@@ -31,6 +66,11 @@ class Timeline:
 
     def clock(self, task: str, now_us: int) -> PartitionClock:
         return self.clocks.setdefault(task, PartitionClock(seen_us=now_us))
+
+    def begin(self) -> None:
+        """An epoch starts."""
+        for clock in self.clocks.values():
+            clock.begin()
 
     def settle(self, now_us: int, at_end: bool) -> int:
         """Combine the partitions after an epoch; gives the watermark, which never goes back."""

@@ -11,13 +11,15 @@ times = st.lists(st.integers(-1_000, 1_000), max_size=60)
 
 
 @settings(max_examples=60, deadline=None)
-@given(times, st.integers(0, 200), st.integers(-1_000, 1_000))
-def test_scan_counts_events_behind_their_own_watermark(values, delay, highest):
-    newest = np.zeros(1, np.int64)
+@given(st.lists(st.integers(-1_000, 1_000), min_size=1, max_size=60), st.integers(0, 200), st.integers(1, 80))
+def test_scan_counts_events_behind_those_before_them(values, delay, repeated):
+    """Repeated, so that there are several blocks, and one that is not full."""
+    bounds = np.zeros(2, np.int64)
+    many = [value + 300 * n for n in range(repeated) for value in values]
 
-    behind = watermark.watermark_scan(np.array(values, np.int64), delay, highest, newest)
+    behind = watermark.watermark_scan(np.array(many, np.int64), delay, bounds)
 
-    assert (behind, int(newest[0])) == oracle.watermark_scan(values, delay, highest)
+    assert (behind, *bounds.tolist()) == oracle.watermark_scan(many, delay)
 
 
 @settings(max_examples=60, deadline=None)

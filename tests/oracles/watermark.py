@@ -1,13 +1,9 @@
 """Plain-Python twins of kernels.watermark."""
 
 
-def watermark_scan(times, delay, highest):
-    behind = 0
-    for index, time in enumerate(times):
-        before = max([highest, *times[:index]])
-        if time < before - delay:
-            behind += 1
-    return behind, max([highest, *times])
+def watermark_scan(times, delay):
+    behind = sum(time < max(times[:index]) - delay for index, time in enumerate(times) if index)
+    return behind, min(times), max(times)
 
 
 def watermark_before(times, delay, highest):

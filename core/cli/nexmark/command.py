@@ -32,7 +32,7 @@ def nexmark(
     source: Annotated[str, typer.Option(help="memory, log or kafka.")] = "memory",
     check: Annotated[bool, typer.Option("--check", help="Compare all rows with what DuckDB computes.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed, other events.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a core.")] = None,
     data: Annotated[Path, typer.Option(help="Where the log of --source log is kept.")] = Path("nexmark-data"),
     kafka: Annotated[
         str | None, typer.Option(metavar="BOOTSTRAP", help="The brokers of --source kafka.", show_default=False)
@@ -132,7 +132,7 @@ class Source:
         with bar("events", console) as advance:
             return generate(self.events, self.seed, advance)
 
-    def run(self, query: str, generated: Generated | None, workers: int) -> Ran:
+    def run(self, query: str, generated: Generated | None, workers: int | None) -> Ran:
         from windrow.api.sinks import collected
         from windrow.cli.nexmark.queries import QUERIES
 
@@ -178,7 +178,7 @@ class Source:
         return Topic(str(self.kafka), self.events, self.seed, self.options)
 
 
-def _to_files(stream: Stream, workers: int) -> Ran:
+def _to_files(stream: Stream, workers: int | None) -> Ran:
     """q10 is about the files: a folder for each minute, which is complete one minute of event time later."""
     from windrow.cli.nexmark.queries import minutes_as_files
 

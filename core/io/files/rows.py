@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
@@ -26,11 +26,11 @@ class RowFile(Protocol):
     """One file: how many rows it has, how large they are, and its batches from any row on."""
 
     schema: pa.Schema
-    rows: int
+    starts: list[int]  # rows from which it can be read without what is before them; last the number of all rows
     row_bytes: float  # on average, uncompressed
 
     def batches_from(self, row: int, columns: tuple[str, ...]) -> tuple[int, Cursor]:
-        """The batches from the one with row number `row` on, and the number of the first one's first row."""
+        """The batches from the last of `starts` that is not after `row`, and that."""
 
 
 class RowSource:
@@ -52,7 +52,7 @@ class RowSource:
         for file, row_file in zip(self._files[1:], self._row_files[1:], strict=True):
             _check_same_columns(self.what, file, row_file.schema, self._files[0], self.arrow_schema)
         self.schema: Schema = from_arrow_schema(self.arrow_schema)
-        # where reading of a partition stopped: (row, columns, rest of a batch, batches after it)
+        # where reading of a partition stopped between two starts: (row, columns, rest of a batch, batches after it)
         self._cursors: dict[int, tuple[int, tuple[str, ...], pa.RecordBatch | None, Cursor]] = {}
 
     def _opened(self, file: File) -> RowFile:
@@ -71,10 +71,10 @@ class RowSource:
         return 0
 
     def end_offset(self, partition: int) -> int:
-        return self._row_files[partition].rows
+        return self._row_files[partition].starts[-1]
 
     def plan(self, partition: int, next_offset: int, max_rows: int, max_bytes: int) -> int:
-        rows = self._row_files[partition].rows
+        rows = self.end_offset(partition)
         if not 0 <= next_offset <= rows:
             raise LogError(
                 f"{self.name}: {self._files[partition].path} has {rows} rows, row {next_offset} was asked for: "
@@ -83,6 +83,14 @@ class RowSource:
         self._files[partition].check()
         fitting = int(max_bytes / max(self._row_files[partition].row_bytes, 1.0))
         return min(rows, next_offset + max(min(max_rows, fitting), 1))
+
+    def cuts(self, partition: int, start_offset: int, end_offset: int) -> Sequence[int]:
+        """Where row groups, or batches of a file, meet."""
+        starts, found = self._row_files[partition].starts, []
+        for at in starts[bisect_right(starts, start_offset) : bisect_left(starts, end_offset)]:
+            if at - start_offset >= PIECE_ROWS:
+                found.append(start_offset := at)
+        return found
 
     def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         self._files[partition].check()
@@ -104,12 +112,15 @@ class RowSource:
                 row += count
         except (pa.ArrowException, OSError) as error:
             raise CorruptionError(f"{self._files[partition].path}, after row {row}: {error}") from error
-        self._cursors[partition] = (row, columns, rest, batches)
+        starts = self._row_files[partition].starts
+        if starts[bisect_left(starts, row)] != row:
+            self._cursors[partition] = (row, columns, rest, batches)
 
     def _cursor(self, partition: int, row: int, columns: tuple[str, ...]) -> tuple[pa.RecordBatch | None, Cursor]:
         """Go on where the last `read` stopped, or start at the batch that has the row."""
-        at, of_columns, rest, batches = self._cursors.pop(partition, (-1, (), None, iter(())))
+        at, of_columns, rest, batches = self._cursors.get(partition, (-1, (), None, iter(())))
         if (at, of_columns) == (row, columns):
+            del self._cursors[partition]
             return rest, batches
         try:
             first, batches = self._row_files[partition].batches_from(row, columns)
@@ -145,13 +156,12 @@ class _ParquetFile:
             self.schema = opened.schema_arrow.remove_metadata()
             self._metadata: Any = opened.metadata
         groups = [self._metadata.row_group(i) for i in range(self._metadata.num_row_groups)]
-        self._starts = [0, *accumulate(group.num_rows for group in groups)]
-        self.rows = self._starts[-1]
-        self.row_bytes = sum(group.total_byte_size for group in groups) / max(self.rows, 1)
+        self.starts = [0, *accumulate(group.num_rows for group in groups)]
+        self.row_bytes = sum(group.total_byte_size for group in groups) / max(self.starts[-1], 1)
 
     def batches_from(self, row: int, columns: tuple[str, ...]) -> tuple[int, Cursor]:
-        group = max(bisect_right(self._starts, row) - 1, 0)
-        return self._starts[group], self._batches(group, columns)
+        group = max(bisect_right(self.starts, row) - 1, 0)
+        return self.starts[group], self._batches(group, columns)
 
     def _batches(self, first_group: int, columns: tuple[str, ...]) -> Cursor:
         with pq.ParquetFile(self._path, metadata=self._metadata) as opened:
@@ -182,13 +192,12 @@ class _IpcFile:
             self._compressed = self._batches > 0 and _is_compressed(reader.get_batch(0))
         with self._reader(self.schema.names[:1]) as reader:
             sizes = [reader.get_batch(i).num_rows for i in range(self._batches)]
-        self._starts = [0, *accumulate(sizes)]
-        self.rows = self._starts[-1]
-        self.row_bytes = file.size / max(self.rows, 1)
+        self.starts = [0, *accumulate(sizes)]
+        self.row_bytes = file.size / max(self.starts[-1], 1)
 
     def batches_from(self, row: int, columns: tuple[str, ...]) -> tuple[int, Cursor]:
-        first = max(bisect_right(self._starts, row) - 1, 0)
-        return self._starts[min(first, self._batches)], self._read(first, columns)
+        first = max(bisect_right(self.starts, row) - 1, 0)
+        return self.starts[min(first, self._batches)], self._read(first, columns)
 
     def _reader(self, columns: Sequence[str]) -> Any:
         """Of a compressed file only the columns that are needed are unpacked; naming them for one that is not
@@ -209,8 +218,8 @@ class _IpcStream:
             self.schema = reader.schema.remove_metadata()
         options = pa.ipc.IpcReadOptions(included_fields=[0], use_threads=False)
         with pa.ipc.open_stream(pa.memory_map(self._path), options=options) as reader:
-            self.rows = sum(batch.num_rows for batch in reader)
-        self.row_bytes = file.size / max(self.rows, 1)
+            self.starts = [0, sum(batch.num_rows for batch in reader)]
+        self.row_bytes = file.size / max(self.starts[-1], 1)
 
     def batches_from(self, row: int, columns: tuple[str, ...]) -> tuple[int, Cursor]:
         """A stream has no index: from its beginning, which costs reading the headers of the batches before."""

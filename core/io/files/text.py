@@ -69,7 +69,7 @@ class TextSource:
         self._starts = [self._first_record(file) for file in self._files]
         self._ahead: dict[int, _Ahead] = {}  # what `plan` has read of each partition
         self._widths: dict[int, float] = {}  # least bytes a record, on average, of what has been read at once
-        self._spaces: dict[int, Bytes] = {}  # what is free to be read into: fresh pages cost as much as reading
+        self._spaces: list[Bytes] = []  # what is free to be read into: fresh pages cost as much as reading
 
     def _first_record(self, file: File) -> int:
         with file.path.open("rb") as opened:
@@ -101,12 +101,10 @@ class TextSource:
             ends = self._look(partition, next_offset, size, None, max_rows)
             return next_offset + int(ends[-1]) if ends.size else self._end_of_record(file, next_offset)
         size = min(size, share)
-        space = self._spaces.pop(partition, _NO_SPACE)
-        if space.size < size:
-            space = np.empty(size, np.uint8)
+        space = self._space(size)
         ends = self._look(partition, next_offset, size, space, max_rows)
         if not ends.size:
-            self._spaces[partition] = space
+            self._spaces.append(space)
             return self._end_of_record(file, next_offset)
         self._ahead[partition] = _Ahead(next_offset, space, ends)
         return next_offset + int(ends[-1])
@@ -120,6 +118,10 @@ class TextSource:
         file, end = self._files[partition], start + min(size, int(max_rows * width))
         if end == file.size:
             return end
+        return self._line_end(file, start, end)
+
+    def _line_end(self, file: File, start: int, end: int) -> int:
+        """Where the last line ends that ends in this range; 0 where none ends in the last window of it."""
         begin = max(start, end - WINDOW_BYTES)
         with file.path.open("rb") as opened:
             opened.seek(begin)
@@ -166,20 +168,39 @@ class TextSource:
                 at += window.size
         return file.size
 
+    def cuts(self, partition: int, start_offset: int, end_offset: int) -> Sequence[int]:
+        """Behind newlines, if every one ends a record."""
+        found: list[int] = []
+        file, at = self._files[partition], start_offset
+        while self.quote < 0 and end_offset - at > PIECE_BYTES:
+            at = self._line_end(file, at, at + PIECE_BYTES)
+            if not at:
+                break
+            found.append(at)
+        return found
+
     def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         file = self._files[partition]
         file.check()
         ahead = self._ahead.pop(partition, None)
         if ahead is None or (ahead.start, ahead.end) != (start_offset, end_offset):
-            space = self._spaces.pop(partition, _NO_SPACE) if ahead is None else ahead.space
+            space = self._space(min(PIECE_BYTES, end_offset - start_offset)) if ahead is None else ahead.space
             ahead = self._filled(partition, start_offset, end_offset, space)
         while True:
             yield from self._pieces(partition, ahead, columns)
             if ahead.end >= end_offset:
                 break
             ahead = self._filled(partition, ahead.end, end_offset, ahead.space)
-        if end_offset < self.end_offset(partition) and ahead.space.size <= self._share:
-            self._spaces[partition] = ahead.space
+        if end_offset < self.end_offset(partition) and ahead.space.size <= PIECE_BYTES:
+            self._spaces.append(ahead.space)
+
+    def _space(self, size: int) -> Bytes:
+        """So many bytes to read into. No more are kept than have been in use at the same time."""
+        try:
+            space = self._spaces.pop()
+        except IndexError:
+            space = _NO_SPACE
+        return space if space.size >= size else np.empty(size, np.uint8)
 
     def _filled(self, partition: int, start: int, end: int, space: Bytes) -> _Ahead:
         """The next records of a range as they are in the file, with where they end."""
@@ -239,6 +260,7 @@ class TextSource:
 
     def close(self) -> None:
         """No file is open between calls."""
+        self._spaces.clear()
 
 
 class JsonSource(TextSource):

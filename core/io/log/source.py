@@ -138,6 +138,14 @@ class LogSource:
                 return next_offset
         return self._log.plan(self._topic.name, partition, next_offset, max_rows, max_bytes)
 
+    def cuts(self, partition: int, start_offset: int, end_offset: int) -> Sequence[int]:
+        """Between chunks, whose checksums are then looked at once each."""
+        found = []
+        for chunk in self._log.index.chunks(self._topic.name, partition, start_offset, end_offset):
+            if chunk.end < end_offset and chunk.end - start_offset >= self._piece_rows:
+                found.append(start_offset := chunk.end)
+        return found
+
     def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         need = self._need(columns)
         decoder = self._decoder(need.decoded) if self._decoder is not None and need.decoded else None

@@ -109,6 +109,9 @@ class NexmarkSource:
             raise LogError(f"{self.name}: partition {partition} has offsets 0 to {end}, {next_offset} was asked for")
         return min(end, next_offset + max(min(max_rows, max_bytes // _ROW_BYTES[self.kind]), 1))
 
+    def cuts(self, partition: int, start_offset: int, end_offset: int) -> Sequence[int]:
+        return range(start_offset + PIECE_ROWS, end_offset, PIECE_ROWS)
+
     def read(self, partition: int, start_offset: int, end_offset: int, columns: tuple[str, ...]) -> Iterator[Fetched]:
         for start in range(start_offset, end_offset, PIECE_ROWS):
             end = min(start + PIECE_ROWS, end_offset)

@@ -1,0 +1,104 @@
+"""The second half of an epoch: operator after operator, every shard takes its rows and sends what its windows give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import pyarrow as pa
+
+from windrow.operators import base
+from windrow.runtime.build import OperatorHead, Pipeline
+from windrow.runtime.steps import Task, joined
+from windrow.runtime.workers import Workers
+from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
+
+#: Fewer rows, to less state, are applied to all shards by one thread: several would mostly hand the interpreter's lock
+#: to each other (16,000 partial aggregates an epoch, two workers: 4 ms by one, 7 by both).
+_FEW_ROWS, _LITTLE_STATE = 65_536, 8 << 20
+
+#: What all tasks have for one operator: for each of its sides, for each task, for each shard, batches.
+Doors = Sequence[Sequence[list[list[pa.RecordBatch]]]]
+
+
+class Applier:
+    """Applies the epochs of one job to its shards, and keeps up to where each operator's windows are closed."""
+
+    def __init__(self, pipeline: Pipeline, workers: Workers) -> None:
+        self._pipeline = pipeline
+        self._workers = workers
+        self.closed_us: dict[str, int] = {}  # by operator
+
+    def restore(self, closed_us: Mapping[str, int]) -> None:
+        """Be as `closed_us` was when the last epoch was committed."""
+        for head in self._pipeline.operators:
+            self._close(head, closed_us.get(head.name, BEFORE_TIME_US))
+
+    def apply(self, tasks: Sequence[Task], now_us: int, last: bool) -> list[Task]:
+        """Take what these tasks have for the shards; they, and those of the shards. `last`: no epoch follows."""
+        every = [*tasks, self._pipeline.deal_rest(tasks, now_us)]
+        for index, head in enumerate(self._pipeline.operators):
+            for timeline in self._pipeline.timelines.values():
+                timeline.settle(now_us, last)
+            watermark_us = self.watermark_of(head, last)
+            doors = [
+                [task.to_shards[index, side] for task in every if (index, side) in task.to_shards]
+                for side in range(len(head.doors))
+            ]
+            apply = partial(self._apply_shard, head, doors, watermark_us, now_us)
+            made = self._workers.each(apply, range(len(head.shards)), side_by_side=_is_much(head, doors))
+            self._close(head, watermark_us)
+            every += [*made, self._pipeline.deal_rest(made, now_us)]
+        for timeline in self._pipeline.timelines.values():
+            timeline.settle(now_us, last)
+        return every
+
+    def _apply_shard(self, head: OperatorHead, doors: Doors, watermark_us: int, now_us: int, shard: int) -> Task:
+        task = Task(f"{head.name}/{shard}", now_us)
+        state, taker, clocked = head.shards[shard], head.takers[shard], head.clocked[shard]
+        rows = 0
+        with task.tally.timed(f"apply {head.name}"):
+            # two workers apply log_to_log in 0.30 s instead of 0.70: what is left runs without the interpreter's lock
+            for side, dealt in enumerate(doors):
+                pieces = [piece for door in dealt for piece in door[shard]]
+                rows += sum(piece.num_rows for piece in pieces)
+                if taker is not None:
+                    taker.process_pieces(pieces, side)
+                    continue
+                for piece in joined(pieces):
+                    state.process(piece, side)
+        if clocked is not None:
+            clocked.at(now_us)
+        with task.tally.timed(f"advance {head.name}", rows):
+            emitted = state.advance(watermark_us)
+        for batch in emitted:
+            if batch.num_rows:
+                head.entry.run(batch, task)
+        self._pipeline.deal(task, base.LEFT_ROWS)
+        return task
+
+    def _close(self, head: OperatorHead, watermark_us: int) -> None:
+        """Windows up to here are closed: what still comes for them is late."""
+        self.closed_us[head.name] = watermark_us
+        head.operator.close_until(watermark_us)
+
+    def watermark_of(self, head: OperatorHead, last: bool) -> int:
+        """The time up to which this operator has seen all that is expected."""
+        if last:
+            return END_OF_TIME_US
+        reached = min((timeline.watermark_us for timeline in head.timelines), default=BEFORE_TIME_US)
+        return reached if reached in (BEFORE_TIME_US, END_OF_TIME_US) else reached - head.hold_us
+
+    def wants_epoch(self, now_us: int) -> bool:
+        """Whether time alone makes an epoch without input worth it: a watermark has moved, or what changed is due."""
+        return any(
+            self.watermark_of(head, False) > self.closed_us[head.name]
+            or any(shard is not None and shard.due(now_us) for shard in head.clocked)
+            for head in self._pipeline.operators
+        )
+
+
+def _is_much(head: OperatorHead, doors: Doors) -> bool:
+    """Whether there is enough to do in an epoch for several threads."""
+    came = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
+    return came >= _FEW_ROWS or sum(shard.nbytes for shard in head.shards) >= _LITTLE_STATE
