@@ -5,7 +5,6 @@ from __future__ import annotations
 from windrow.kernels._compile import kernel
 from windrow.kernels._types import I64, R_I64, W_I64
 
-
 _BLOCK = 1_024
 
 

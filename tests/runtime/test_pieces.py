@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_pieces_of_a_partition_give_what_the_whole_gives(
 
     whole, several = run(1), run(3)
     assert several == whole
-    assert len(whole[0]) > 1_000 and len(whole[1]) > 100 and len(whole[2]) > 20  # noqa: PT018
+    assert len(whole[0]) > 1_000 and len(whole[1]) > 100 and len(whole[2]) > 20
     assert max(pieces.values()) > 3 * 2 * 3  # of three jobs, twice, three epochs
 
 
@@ -148,7 +149,7 @@ def test_cuts_lie_inside_and_pieces_between_them_are_the_range(make: Callable[[P
         bounds = [start, *cuts, until]
         parts = [
             [value for piece in source.read(0, a, b, names) for value in piece.data.column("id").to_pylist()]
-            for a, b in reversed(list(zip(bounds, bounds[1:], strict=False)))
+            for a, b in reversed(list(pairwise(bounds)))
         ]
         one = [value for piece in source.read(0, start, until, names) for value in piece.data.column("id").to_pylist()]
         assert [value for part in reversed(parts) for value in part] == one
