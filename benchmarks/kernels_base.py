@@ -11,11 +11,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.harness import Measured, benchmark, median_seconds
-from windrow.batch import ALL_VALID, Int64s, rows_where, same_text, take
+from windrow.batch import ALL_VALID, Int64s, rows_where, same_text, take, test_of_ints
 from windrow.datatypes import FLOAT64, INT64, STRING, DataType
 from windrow.kernels import grouping, hashing
 from windrow.runtime.exchange import split
@@ -165,6 +166,7 @@ def _restore(rng: np.random.Generator, keys: int) -> Measured:
     kernels=(
         "hashing.hash_int64", "hashing.hash_bytes", "hashing.combine_hashes", "hashing.shard_numbers",
         "hashing.rows_by_shard", "gather.take_offsets", "gather.take_bytes", "select.rows_of_bits", "select.same_text",
+        "select.compare_ints", "select.same_remainder",
     ),
 )  # fmt: skip
 def kernels_exchange(scale: float) -> list[Measured]:
@@ -197,6 +199,14 @@ def kernels_exchange(scale: float) -> list[Measured]:
     ):
         check = _sum(rows_where(test()))
         lines.append(Measured(rows, words.nbytes, median_seconds(test, 21), check, f"text is a word, {name}"))
+    frame = pl.DataFrame({"k": keys})
+    for name, test, of_polars in (
+        ("greater", partial(test_of_ints, pa.array(keys), None, "greater", rows // 2, True), pl.col("k") > rows // 2),
+        ("remainder", partial(test_of_ints, pa.array(keys), 123, "equal", 0, True), pl.col("k") % 123 == 0),
+    ):
+        for whose, action in (("ours", test), ("polars", partial(frame.select, of_polars))):
+            check = _sum(rows_where(test()))
+            lines.append(Measured(rows, keys.nbytes, median_seconds(action, 21), check, f"int64 {name}, {whose}"))
     return lines
 
 

@@ -138,6 +138,20 @@ def same_text(column: pa.Array, text: str, equal: bool) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), len(column), [bitmap(validity(column)), pa.py_buffer(bits)])
 
 
+def test_of_ints(column: pa.Array, divisor: int | None, compare: str, value: int, wanted: bool) -> pa.Array:
+    """For each value of an int64 column whether it, or its remainder, is equal to `value`, or less, or greater (or is
+    not); null for null."""
+    from windrow.kernels import select
+
+    values, results = view(column, np.int64), np.empty(len(column), np.uint8)
+    if divisor is None:
+        how = {"equal": select.EQUAL, "less": select.LESS, "greater": select.GREATER}[compare]
+        select.compare_ints(values, how, value, int(wanted), results)
+    else:
+        select.same_remainder(values, divisor, value, int(wanted), results)
+    return pa.Array.from_buffers(pa.bool_(), len(column), [bitmap(validity(column)), bitmap(results)])
+
+
 def by_row(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
     """The same rows, of which these columns are row numbers (int32, without nulls) into a dictionary: the column as it
     was. What is taken of them later takes 4 bytes a row, however long the text is, and holds on to all of it."""

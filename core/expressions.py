@@ -7,8 +7,9 @@ what is read is handed to polars, and what comes back is put beside the other Ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -16,10 +17,10 @@ import pyarrow as pa
 from polars.exceptions import PolarsError
 
 from windrow.arrow_types import from_arrow_schema, to_arrow_schema
-from windrow.batch import WEIGHT, is_hidden, same_text
+from windrow.batch import WEIGHT, is_hidden, same_text, test_of_ints
 from windrow.datatypes import BOOL, Field, Schema
 from windrow.errors import PlanError
-from windrow.plan.expr import Expression, TextTest
+from windrow.plan.expr import Expression, IntTest, TextTest
 
 
 def parse(
@@ -88,7 +89,7 @@ def _describe(expr: pl.Expr, name: str, selection: bool) -> Expression:
         return column(inner.meta.output_name())
     identity = _identity(inner)
     reads = tuple(dict.fromkeys(expr.meta.root_names()))
-    return Expression(str(expr), reads, None, inner.alias(identity), identity, _text_test(inner))
+    return Expression(str(expr), reads, None, inner.alias(identity), identity, _text_test(inner) or _int_test(inner))
 
 
 def _text_test(expr: pl.Expr) -> TextTest | None:
@@ -102,6 +103,46 @@ def _text_test(expr: pl.Expr) -> TextTest | None:
             if isinstance(value, str) and any(expr.meta.eq(each) for each in tried):
                 return TextTest(name.meta.output_name(), value, equal)
     return None
+
+
+#: How polars compares -> what is asked of `IntTest`, and whether it must hold.
+_COMPARES: tuple[tuple[Callable[[Any, Any], Any], Literal["equal", "less", "greater"], bool], ...] = (
+    (operator.eq, "equal", True),
+    (operator.ne, "equal", False),
+    (operator.lt, "less", True),
+    (operator.ge, "less", False),
+    (operator.gt, "greater", True),
+    (operator.le, "greater", False),
+)
+
+
+def _int_test(expr: pl.Expr) -> IntTest | None:
+    """`expr` as a column (or its remainder) next to a whole number that is written out, if it is that."""
+    parts = expr.meta.pop()
+    if len(parts) != 2 or not parts[0].meta.is_literal():
+        return None
+    value, of = _whole_number(parts[0]), parts[1]
+    if value is None:
+        return None
+    for compares, compare, wanted in _COMPARES:
+        if not expr.meta.eq(compares(of, parts[0])):
+            continue
+        if of.meta.is_column():
+            return IntTest(of.meta.output_name(), None, compare, value, wanted)
+        divided = of.meta.pop()
+        divisor = _whole_number(divided[0]) if len(divided) == 2 and divided[1].meta.is_column() else None
+        if divisor and compare == "equal" and 0 <= value < divisor and of.meta.eq(divided[1] % divided[0]):
+            return IntTest(divided[1].meta.output_name(), divisor, compare, value, wanted)
+    return None
+
+
+def _whole_number(literal: pl.Expr) -> int | None:
+    """The value of a literal that polars compares with an int64 without making either of them another type."""
+    if not literal.meta.is_literal():
+        return None
+    series = pl.select(literal).to_series()
+    value = series.item() if len(series) == 1 and series.dtype.is_signed_integer() else None
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
 
 
 def _unnamed(expr: pl.Expr) -> pl.Expr:
@@ -174,7 +215,7 @@ def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[p
     """The values of each expression over a batch: one Arrow array each, as long as the batch."""
     wanted: dict[str, pl.Expr] = {}  # under names of their own: all may be called like the column that they read
     reads: dict[str, None] = {}
-    tests = {e.identity: e.test for e in expressions if e.test and _is_text(batch.column(e.test.column))}
+    tests = {e.identity: e.test for e in expressions if e.test and _is_testable(e.test, batch.column(e.test.column))}
     for expression in expressions:
         if expression.column is None and expression.identity not in tests:
             wanted[expression.identity] = expression.compiled
@@ -186,16 +227,25 @@ def evaluate(batch: pa.RecordBatch, expressions: Sequence[Expression]) -> list[p
         if expression.column is not None:
             arrays.append(batch.column(expression.column))
         elif (test := tests.get(expression.identity)) is not None:
-            arrays.append(same_text(batch.column(test.column), test.value, test.equal))
+            arrays.append(_tested(test, batch.column(test.column)))
         else:
             assert computed is not None
             arrays.append(_as_array(computed, expression.identity, batch.num_rows))
     return arrays
 
 
-def _is_text(column: pa.Array) -> bool:
-    """Text as polars does not have it: to make its own of it takes longer than to compare (12 ns, 1 ns)."""
+def _is_testable(test: TextTest | IntTest, column: pa.Array) -> bool:
+    """Whether a kernel does it. Text is what polars does not have as Arrow does: to make its own of it takes longer
+    than to compare (12 ns, 1 ns); of numbers it takes as long to hand them over as to compare them."""
+    if isinstance(test, IntTest):
+        return bool(pa.types.is_int64(column.type))
     return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
+
+
+def _tested(test: TextTest | IntTest, column: pa.Array) -> pa.Array:
+    if isinstance(test, IntTest):
+        return test_of_ints(column, test.divisor, test.compare, test.value, test.wanted)
+    return same_text(column, test.value, test.equal)
 
 
 def visible_names(batch: pa.RecordBatch) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,18 @@ class TextTest:
     column: str
     value: str
     equal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IntTest:
+    """Whether a column of int64, or what is left when it is divided by `divisor`, is equal to, less or greater than a
+    value (or is not)."""
+
+    column: str
+    divisor: int | None  # positive; then compare is "equal", and the value a possible remainder
+    compare: Literal["equal", "less", "greater"]
+    value: int
+    wanted: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +42,7 @@ class Expression:
     column: str | None
     compiled: Any
     identity: str
-    test: TextTest | None = None
+    test: TextTest | IntTest | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -47,3 +47,34 @@ def test_same_text(strings, text, wanted, skipped):
     select.same_text(offsets, data, np.frombuffer(text.encode(), np.uint8), wanted, bits)
     made = np.unpackbits(bits, count=len(column), bitorder="little").astype(bool).tolist()
     assert made == oracle.same_text(strings[skipped:], text, wanted)
+
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+NEAR = st.sampled_from([-(2**63), -(2**63) + 1, -1, 0, 1, 2**63 - 2, 2**63 - 1])
+
+
+FEW = st.integers(-3, 3)
+
+
+@given(st.lists(INT64 | NEAR | FEW), st.integers(0, 2), INT64 | NEAR | FEW, st.integers(0, 1))
+def test_compare_ints(values, compare, limit, wanted):
+    """oracle: values near the limit, and at the ends of int64."""
+    results = np.empty(len(values), np.uint8)
+    select.compare_ints(np.array(values, np.int64), compare, limit, wanted, results)
+    assert results.astype(bool).tolist() == oracle.compare_ints(values, compare, limit, wanted)
+
+
+DIVISORS = st.integers(1, 300) | st.integers(1, 2**63 - 1) | st.integers(0, 62).map(lambda bits: 1 << bits)
+
+
+@given(st.lists(INT64 | NEAR), st.lists(st.integers(-(2**40), 2**40)), DIVISORS, st.data(), st.integers(0, 1))
+@example([-(2**63)], [], 3, None, 1)
+@example([2**63 - 1], [1], 2**62, None, 1)
+def test_same_remainder(values, factors, divisor, draw, wanted):
+    """oracle: multiples and others, odd and even divisors, up to the ends of int64."""
+    remainder = 0 if draw is None else draw.draw(st.integers(0, divisor - 1))
+    near = [factor * divisor + remainder + more for factor in factors for more in (0, 1)]
+    values = [*values, *(value for value in near if -(2**63) <= value < 2**63)]
+    results = np.empty(len(values), np.uint8)
+    select.same_remainder(np.array(values, np.int64), divisor, remainder, wanted, results)
+    assert results.astype(bool).tolist() == oracle.same_remainder(values, divisor, remainder, wanted)

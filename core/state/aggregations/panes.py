@@ -68,8 +68,7 @@ class PaneState(KeyedState):
         if low == high:
             self._add(low, ids, piece)
             return
-        present, counts = _distinct(codes, low, high)
-        dense = [code for code, count in zip(present, counts, strict=True) if self._is_dense(code, count)]
+        dense = self._dense_among(codes, low, high)
         if not dense:
             self._add_to_pool(codes, ids, piece)
             return
@@ -82,6 +81,19 @@ class PaneState(KeyedState):
         if rest.any():
             where = np.flatnonzero(rest).astype(np.int32)
             self._add_to_pool(codes[where], ids[where], piece.take(where))
+
+    def _dense_among(self, codes: Int64s, low: int, high: int) -> list[int]:
+        """The panes of these rows that are dense, or are to be."""
+        keys = self.key_count
+        if keys < FEW_KEYS and not self.dense:
+            return []
+        present, counts = _distinct(codes, low, high)
+        # a loop over a hundred panes that are none showed: which of them can be is told for all at once
+        large = counts * _DENSE_FROM >= keys
+        if self.dense:
+            large |= np.isin(present, list(self.dense)) | np.isin(present - self.grid.per_pane, list(self.dense))
+        found = zip(present[large].tolist(), counts[large].tolist(), strict=True)
+        return [code for code, count in found if self._is_dense(code, count)]
 
     def _is_dense(self, code: int, rows: int) -> bool:
         """Whether rows of this pane go to a dense one; `rows` of them are about to come.
@@ -367,11 +379,10 @@ def _as_range(ids: Int32s) -> Chosen:
     return ids
 
 
-def _distinct(codes: Int64s, low: int, high: int) -> tuple[list[int], list[int]]:
+def _distinct(codes: Int64s, low: int, high: int) -> tuple[Int64s, Int64s]:
     """The codes there are and how often, in order."""
     if high - low < 4 * len(codes):
         counts = np.bincount(codes - low)
         present = np.flatnonzero(counts)
-        return (present + low).tolist(), counts[present].tolist()
-    present, counts = np.unique(codes, return_counts=True)
-    return present.tolist(), counts.tolist()
+        return present + low, counts[present]
+    return np.unique(codes, return_counts=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,13 +53,13 @@ class Pool:
         """Note which rows from `first` on each code has; gives the codes and how many rows each has got."""
         codes = self._index.codes[first:]
         order = np.argsort(codes, kind="stable")
-        ordered = codes[order]
-        cuts = np.flatnonzero(np.diff(ordered)) + 1
+        ordered, rows = codes[order], (order + first).astype(np.int32)
+        starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+        bounds = [0, *starts.tolist(), len(ordered)]
         filed = []
-        for places in np.split((order + first).astype(np.int32), cuts):
-            code = int(self._index.codes[places[0]])
-            self._places.setdefault(code, []).append(places)
-            filed.append((code, len(places)))
+        for code, (start, end) in zip(ordered[bounds[:-1]].tolist(), pairwise(bounds), strict=True):
+            self._places.setdefault(code, []).append(rows[start:end])
+            filed.append((code, end - start))
         return filed
 
     def live(self) -> Int32s:
@@ -71,10 +72,9 @@ class Pool:
 
     def by_code(self, codes: Sequence[int]) -> tuple[Int32s, Int64s]:
         """Live rows of these panes, pane after pane, and for each row the place of its code in `codes`."""
-        parts = [self._places.get(code, []) for code in codes]
-        sizes = [sum(map(len, part)) for part in parts]
-        rows = np.concatenate([_NO_ROWS, *(places for part in parts for places in part)])
-        places = np.repeat(np.arange(len(codes)), sizes)
+        parts = [(number, rows) for number, code in enumerate(codes) for rows in self._places.get(code, ())]
+        rows = np.concatenate([_NO_ROWS, *(rows for _, rows in parts)])
+        places = np.repeat([number for number, _ in parts], [len(rows) for _, rows in parts]).astype(np.int64)
         live = (self.rows.flags[rows] & PRESENT) != 0
         return (rows, places) if live.all() else (rows[live], places[live])
 

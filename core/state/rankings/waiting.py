@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import TIME, Int64s, Tables, take, view
+from windrow.batch import ALL_VALID, TIME, Int32s, Int64s, Tables, take, take_rows, view
 from windrow.errors import StateError
+from windrow.kernels.groupagg import extreme_int
 from windrow.plan.rank import Rank
 from windrow.state.keys.local import group_rows
+from windrow.state.keys.order import sortable
 from windrow.state.rankings.slots import sort_keys
 from windrow.state.saved import Meta
 
@@ -47,10 +49,13 @@ class WaitingRanking:
         return [self._ranked(rows if closed.all() else rows.filter(pa.array(closed)))]
 
     def _ranked(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        width = len(self._rank.order) + 1
-        keys = sort_keys(self._rank, rows).reshape(-1, width)
         grouped = group_rows([rows.column(name) for name in self._rank.per]) if self._rank.per else None
         groups = np.zeros(rows.num_rows, np.int32) if grouped is None else grouped[0]
+        if self._rank.n == 1 and grouped is not None:
+            best = self._may_be_first(rows, groups, len(grouped[1]))
+            rows, groups = take_rows(rows, best), groups[best]
+        width = len(self._rank.order) + 1
+        keys = sort_keys(self._rank, rows).reshape(-1, width)
         order = np.lexsort([*(keys[:, k] for k in reversed(range(width))), groups])
         ranks = self._ranks(groups[order], keys[order, :-1])
         kept = ranks <= self._rank.n
@@ -62,7 +67,16 @@ class WaitingRanking:
         made[TIME] = take(rows.column(TIME), chosen)
         return pa.RecordBatch.from_arrays(list(made.values()), names=list(made))
 
-    def _ranks(self, groups: np.ndarray[tuple[int], np.dtype[np.int32]], keys: Int64s) -> Int64s:
+    def _may_be_first(self, rows: pa.RecordBatch, groups: Int32s, count: int) -> Int64s:
+        """The rows of each group with the least first column of the order: to sort all of them for one rank took a
+        quarter of q5."""
+        by = self._rank.order[0]
+        words = sortable(rows.column(by.column), by.descending)
+        least = np.full(count, np.iinfo(np.int64).max)
+        extreme_int(groups, words, ALL_VALID, False, least)
+        return np.flatnonzero(words == least[groups])
+
+    def _ranks(self, groups: Int32s, keys: Int64s) -> Int64s:
         """The rank of each row, all rows in order."""
         size = len(groups)
         first = np.ones(size, np.bool_)
