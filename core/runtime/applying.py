@@ -8,7 +8,7 @@ from functools import partial
 import pyarrow as pa
 
 from windrow.operators import base
-from windrow.runtime.build import OperatorHead, Pipeline
+from windrow.runtime.pipeline import OperatorHead, Pipeline
 from windrow.runtime.steps import Task, joined
 from windrow.runtime.workers import Workers
 from windrow.units import BEFORE_TIME_US, END_OF_TIME_US

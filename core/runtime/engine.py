@@ -31,10 +31,11 @@ from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, Recovery, StateWrite
 from windrow.runtime.applying import Applier
-from windrow.runtime.build import MakeSource, OperatorHead, Pipeline, build, whole
+from windrow.runtime.build import MakeSource, build, whole
 from windrow.runtime.intake import Intake
 from windrow.runtime.memory import collect_again, keep_freed_memory, spare_collector
 from windrow.runtime.metrics import Count, EpochReport, SourceCount, Tally
+from windrow.runtime.pipeline import OperatorHead, Pipeline
 from windrow.runtime.reading import Read, Reader
 from windrow.runtime.snapshots import SnapshotPolicy
 from windrow.runtime.steps import Task

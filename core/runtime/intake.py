@@ -12,8 +12,8 @@ from windrow.errors import RecordError
 from windrow.io.base import Remembering, Remote, Source, StartsNow, Stopping
 from windrow.progress.decide import PartitionFacts, decide_next
 from windrow.progress.ledger import EpochInput, Positions, Ranges
-from windrow.runtime.build import SourceHead
 from windrow.runtime.pace import Pace
+from windrow.runtime.pipeline import SourceHead
 
 
 class Intake:

@@ -17,7 +17,7 @@ from windrow.batch import ORIGIN, origin_of
 from windrow.io.base import DEAD_LETTER, Divisible, Fetched
 from windrow.operators import base
 from windrow.progress.ledger import EpochInput
-from windrow.runtime.build import Pipeline, SourceHead
+from windrow.runtime.pipeline import Pipeline, SourceHead
 from windrow.runtime.steps import Task
 from windrow.runtime.workers import Workers
 

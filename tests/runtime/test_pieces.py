@@ -23,7 +23,7 @@ from windrow.io import memory
 from windrow.io.base import Divisible
 from windrow.io.files import rows, text
 from windrow.io.memory import MemorySource
-from windrow.runtime.build import Pipeline
+from windrow.runtime.pipeline import Pipeline
 from windrow.runtime.watermarks import PartitionClock
 
 ROWS = 2_000
