@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from windrow.batch import ORIGIN, TIME, WEIGHT, Int32s, Int64s, view
+from windrow.batch import ORIGIN, TIME, WEIGHT, Int32s, Int64s, take, view
 from windrow.plan.window import ORDERED, Aggregation
 from windrow.state.accumulators.build import make_accumulators
 from windrow.state.accumulators.rows import Rows
@@ -88,8 +88,7 @@ def aggregate_changes(aggregation: Aggregation, batch: pa.RecordBatch) -> pa.Rec
 def _partial(
     aggregation: Aggregation, keys: list[pa.Array], first: Int64s, rows: Rows, panes: dict[str, pa.Array]
 ) -> pa.RecordBatch:
-    taken = pa.array(first)
-    columns = {name: key.take(taken) for name, key in zip(aggregation.keys, keys, strict=True)}
+    columns = {name: take(key, first) for name, key in zip(aggregation.keys, keys, strict=True)}
     columns |= panes | rows.save(slice(0, len(first)))
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
