@@ -101,4 +101,9 @@ class Applier:
 def _is_much(head: OperatorHead, doors: Doors) -> bool:
     """Whether there is enough to do in an epoch for several threads."""
     came = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
-    return came >= _FEW_ROWS or sum(shard.nbytes for shard in head.shards) >= _LITTLE_STATE
+    return came >= _FEW_ROWS or has_much_state(head)
+
+
+def has_much_state(head: OperatorHead) -> bool:
+    """Whether what is done to all of an operator's state is worth several threads."""
+    return sum(shard.nbytes for shard in head.shards) >= _LITTLE_STATE

@@ -30,7 +30,7 @@ from windrow.plan.physical import Physical
 from windrow.progress.decide import Complete, Redo, Resume, decide_start
 from windrow.progress.faults import reach
 from windrow.progress.ledger import EpochCommit, EpochInput, Ledger, Recovery, StateWrite
-from windrow.runtime.applying import Applier
+from windrow.runtime.applying import Applier, has_much_state
 from windrow.runtime.build import MakeSource, build, whole
 from windrow.runtime.intake import Intake
 from windrow.runtime.memory import collect_again, keep_freed_memory, spare_collector
@@ -341,8 +341,9 @@ class Engine:
             head, shard = which
             return self._snapshots.take(head.name, shard, head.shards[shard])
 
+        much = any(has_much_state(head) for head in self.pipeline.operators)
         with self.metrics.timed("take state"):
-            return [write for write in self._workers.each(take, work) if write is not None]
+            return [write for write in self._workers.each(take, work, side_by_side=much) if write is not None]
 
     def _progress(self) -> Mapping[str, object]:
         return {

@@ -21,6 +21,9 @@ from windrow.runtime.pipeline import Pipeline, SourceHead
 from windrow.runtime.steps import Task
 from windrow.runtime.workers import Workers
 
+#: Fewer offsets are read by one thread: to wake another one takes as long as to decode some thousand records.
+_FEW_OFFSETS = 16_384
+
 
 @dataclass(slots=True)
 class Read:
@@ -57,7 +60,8 @@ class Reader:
         """Everything of an epoch, in the order of sources, partitions and offsets. Raises what the first piece that
         failed has raised."""
         pieces = [piece for head in self._pipeline.sources for piece in self._pieces(head, planned)]
-        return self._workers.each(lambda piece: self._read(piece, planned.now_us), pieces)
+        much = sum(piece.end - piece.start for piece in pieces) >= _FEW_OFFSETS
+        return self._workers.each(lambda piece: self._read(piece, planned.now_us), pieces, side_by_side=much)
 
     def _pieces(self, head: SourceHead, planned: EpochInput) -> Iterator[_Piece]:
         divisible = self._workers.count > 1 and head.divisible and isinstance(head.source, Divisible)

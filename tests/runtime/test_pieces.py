@@ -23,6 +23,7 @@ from windrow.io import memory
 from windrow.io.base import Divisible
 from windrow.io.files import rows, text
 from windrow.io.memory import MemorySource
+from windrow.runtime import reading
 from windrow.runtime.pipeline import Pipeline
 from windrow.runtime.watermarks import PartitionClock
 
@@ -78,7 +79,8 @@ SOURCES = (from_memory, from_parquet, from_ipc, from_json, from_log)
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of a few hundred rows."""
+    """Pieces of a few hundred rows, read side by side however few there are."""
+    monkeypatch.setattr(reading, "_FEW_OFFSETS", 0)
     monkeypatch.setattr(memory, "PIECE_ROWS", 100)
     monkeypatch.setattr(rows, "PIECE_ROWS", 100)
     monkeypatch.setattr(text, "PIECE_BYTES", 8_000)
@@ -171,9 +173,9 @@ def test_the_first_bad_record_is_the_one_that_is_told(tmp_path: Path) -> None:
             timed.collect(workers=workers)
 
 
-def test_user_code_gets_a_partition_in_its_order(monkeypatch: pytest.MonkeyPatch, pieces: Counter[str]) -> None:
+@pytest.mark.usefixtures("small")
+def test_user_code_gets_a_partition_in_its_order(pieces: Counter[str]) -> None:
     """law: what map_batches gets comes one after the other."""
-    monkeypatch.setattr(memory, "PIECE_ROWS", 100)
     seen: list[int] = []
     inside = threading.Lock()
 
