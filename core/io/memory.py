@@ -33,6 +33,7 @@ class BatchList:
     def __init__(self, batches: Iterable[pa.RecordBatch] = ()) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._ends: list[int] = []  # row number after each batch
+        self._row_bytes: list[float] = []  # of each batch, on average
         self.first_offset = 0
         self.end_offset = 0
         for batch in batches:
@@ -41,6 +42,7 @@ class BatchList:
     def append(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
             self._batches.append(batch)
+            self._row_bytes.append(max(batch.nbytes / batch.num_rows, 1.0))
             self._ends.append(self.end_offset + batch.num_rows)
             self.end_offset += batch.num_rows
 
@@ -49,7 +51,7 @@ class BatchList:
         gone = bisect_right(self._ends, offset)
         if gone:
             self.first_offset = self._ends[gone - 1]
-            del self._batches[:gone], self._ends[:gone]
+            del self._batches[:gone], self._ends[:gone], self._row_bytes[:gone]
 
     def fit(self, next_offset: int, max_rows: int, max_bytes: int) -> int:
         """The end of the longest range from `next_offset` within both bounds, at least one row if there is one.
@@ -58,8 +60,7 @@ class BatchList:
         """
         end, bytes_left = next_offset, float(max_bytes)
         for i in range(bisect_right(self._ends, next_offset), len(self._ends)):
-            batch = self._batches[i]
-            row_bytes = max(batch.nbytes / batch.num_rows, 1.0)
+            row_bytes = self._row_bytes[i]
             rows = min(self._ends[i] - end, next_offset + max_rows - end, int(bytes_left // row_bytes))
             if rows <= 0:
                 break
