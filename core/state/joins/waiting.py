@@ -53,6 +53,8 @@ def _meeting(data: pa.RecordBatch, keys: Sequence[str], met: KeyTable, until_us:
     if high >= until_us:
         wanted |= times >= until_us
     rows = np.flatnonzero(wanted)
+    if not len(rows):
+        return data.slice(0, 0)
     kept = take_rows(data, rows)
     # values of their own, where row numbers would hold on to many rows for the sake of a few
     return kept if _MANY * len(rows) > len(times) else by_value(kept)
