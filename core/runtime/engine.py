@@ -267,7 +267,7 @@ class Engine:
             rows_out=sum(batch.num_rows for batches in sink_rows for batch in batches),
             late_rows=sum(task.late_rows for task in tasks),
             rejected_rows=sum(batch.num_rows for batches in rejected.values() for batch in batches),
-            seconds=time.perf_counter() - begun,
+            seconds=seconds,
             commit_seconds=0.0,
             watermark_us=self.pipeline.watermark_us,
             lag=self.intake.lag(asking=False),
