@@ -9,12 +9,13 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one epoch.
 
-    `epoch_rows` and `epoch_bytes` bound its input (of NDJSON files rows as long as they have been); `epoch_ms` is how
-    long one should take: the engine offers fewer rows when the last ones took longer; `interval_ms` is the least
-    time between the starts of two epochs while events only trickle in, which trades latency for fewer commits.
+    `epoch_rows` (default: 8 million, of more than two workers 4 million for each) and `epoch_bytes` bound its input (of
+    NDJSON files rows as long as they have been); `epoch_ms` is how long one should take: the engine offers fewer rows
+    when the last ones took longer; `interval_ms` is the least time between the starts of two epochs while events only
+    trickle in, which trades latency for fewer commits.
     """
 
-    epoch_rows: int = 8_000_000
+    epoch_rows: int | None = None
     epoch_bytes: int = 512 << 20
     epoch_ms: int = 1_000
     interval_ms: int = 20

@@ -75,8 +75,8 @@ def counts(most: int) -> list[int]:
 def scale_cores(run: Run) -> Iterator[Line]:
     """Sixteen partitions, a worker a core, two shards for each core that there is; results are the same for any number
     of workers."""
-    size = run.pick(full=8_000_000, quick=2_000_000, tiny=50_000)
     every = len(cores(1 << 20))
+    size = run.pick(full=8_000_000, quick=2_000_000, tiny=50_000) * max(every // 4, 1)  # 16 cores need more to do
     shards = max(DEFAULT_SHARDS, 2 * every)
     for keys in (1_000, run.pick(full=1_000_000, quick=1_000_000, tiny=2_000)):
         table, sums = rows(size, keys), set()

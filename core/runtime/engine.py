@@ -90,7 +90,7 @@ class Engine:
         recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
         reach("engine.opened")
         self._pipeline = build(self.plan, self._shards, self._ledger, self._make_source)
-        self.intake = Intake(self.pipeline.sources, self._limits, self._clock)
+        self.intake = Intake(self.pipeline.sources, self._limits, self._clock, self._workers.count)
         self._reader = Reader(self.pipeline, self._workers, self.job)
         self._applier = Applier(self.pipeline, self._workers)
         start = decide_start(

@@ -19,10 +19,10 @@ from windrow.runtime.pipeline import SourceHead
 class Intake:
     """The sources of a job and how far each partition has been read."""
 
-    def __init__(self, heads: Sequence[SourceHead], limits: Limits, clock: Clock) -> None:
+    def __init__(self, heads: Sequence[SourceHead], limits: Limits, clock: Clock, workers: int) -> None:
         self._heads = heads
         self._clock = clock
-        self._pace = Pace(limits)
+        self._pace = Pace(limits, workers)
         self._redo: EpochInput | None = None
         self.held = False  # events wait for the next epoch to be due
         self._positions: dict[str, dict[int, int]] = {}

@@ -6,9 +6,9 @@ from windrow.config import Limits
 from windrow.runtime.pace import Pace
 
 
-def fast(limits: Limits) -> Pace:
+def fast(limits: Limits, workers: int = 1) -> Pace:
     """A pace that has seen an epoch of 100 M events a second."""
-    pace = Pace(limits)
+    pace = Pace(limits, workers)
     pace.begin()
     pace.took(2_000_000, 0.02)
     return pace
@@ -19,7 +19,8 @@ def test_epochs_grow_when_the_job_is_fast_and_shrink_when_it_is_slow() -> None:
     limits = Limits()
     assert Pace(limits).share(4) == (500_000, limits.epoch_bytes // 4)
     pace = fast(limits)
-    assert pace.share(1)[0] == limits.epoch_rows
+    assert pace.share(1)[0] == fast(limits, 2).share(1)[0] == 8_000_000
+    assert (Pace(limits, 16).share(1)[0], fast(limits, 8).share(1)[0]) == (16_000_000, 32_000_000)
     for _ in range(20):
         pace.took(1_000_000, 10.0)
     assert 100_000 <= pace.share(1)[0] < 110_000
