@@ -17,6 +17,7 @@ import pyarrow as pa
 import windrow as wr
 from benchmarks import machine
 from benchmarks.log_jobs import BID
+from benchmarks.runner import last_words
 from benchmarks.suite import about, probes
 from benchmarks.suite.lines import Line
 from benchmarks.suite.steps import Run, cores, step
@@ -136,7 +137,7 @@ def scale_state(run: Run) -> Iterator[Line]:
                 timeout=min(max(run.left() - 5, 1), 300), check=False,
             )  # fmt: skip
             if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+                last = last_words(done.stderr) or f"exit code {done.returncode}"
                 yield Line(benchmark="scale state", query=f"{keys:,} keys", status="failed", reason=last)
                 continue
             found = json.loads(done.stdout)
