@@ -180,7 +180,7 @@ def _figures(said: Said, *, cold: bool) -> dict[str, Any]:
 def _events(run: Run, engine: Engine, source: str, query: str, events: int) -> tuple[Path, dict[str, int]]:
     """The folder of events for a query, made when it is not there, and how many there are of each kind."""
     people = query == "q8"
-    alone = source == "memory" and engine.share.get(source, 1.0) > 1  # more than are read from files
+    alone = source == "memory" and engine.memory_alone
     folder = run.cache / "nexmark" / f"{'people' if people else 'main'}-{events}{'-memory' * alone}"
     kinds = ("person", "auction") if people else ("bid", "auction", "view")
     return folder, data.make(folder, events * (_PEOPLE if people else 1), _RATE, kinds, memory_alone=alone)

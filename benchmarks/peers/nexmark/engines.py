@@ -23,6 +23,7 @@ class Engine:
 
     `share`: of the events that fast engines get, by source; a row at a time takes long. `lighter`: query -> share of
     that. `jvm`: it warms up for seconds.
+    `memory_alone`: from memory it gets more events than from files, so that they are made for memory alone.
     `cannot`: query -> why it cannot be said."""
 
     name: str
@@ -39,6 +40,7 @@ class Engine:
     jars: str = ""  # a file of benchmarks/peers/jars
     jvm: bool = False
     whole: bool = False  # it reads Parquet files of a single row group
+    memory_alone: bool = False
     cannot: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -76,13 +78,19 @@ _SESSIONS = {"q11": 0.1}
 ENGINES = (
     Engine(
         "windrow", "windrow_run.py", "none", _own, lambda: version("windrow"),
-        {"json": (1, 2), "memory": (1, 2), "parquet": (2,)}, share=_MORE, rounds=2,
+        {"json": (1, 2), "memory": (1, 2), "parquet": (2,)}, share=_MORE, memory_alone=True, rounds=2,
     ),
-    Engine("duckdb", "duckdb_run.py", "batch", _own, lambda: version("duckdb"), _BATCH, ("parquet",), _MORE),
-    Engine("polars", "polars_run.py", "batch", _own, lambda: version("polars"), _BATCH, ("parquet",), _MORE),
+    Engine(
+        "duckdb", "duckdb_run.py", "batch", _own, lambda: version("duckdb"), _BATCH, ("parquet",), _MORE,
+        memory_alone=True,
+    ),
+    Engine(
+        "polars", "polars_run.py", "batch", _own, lambda: version("polars"), _BATCH, ("parquet",), _MORE,
+        memory_alone=True,
+    ),
     Engine(
         "datafusion", "datafusion_run.py", "batch", _apart("datafusion"), _pinned("datafusion", "datafusion"),
-        _BATCH, ("parquet",), _MORE,
+        _BATCH, ("parquet",), _MORE, memory_alone=True,
     ),
     Engine(
         "flink", "flink_run.py", "none", _apart("flink"), _pinned("flink", "apache-flink"),
