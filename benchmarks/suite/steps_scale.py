@@ -181,11 +181,11 @@ def scale_epochs(run: Run) -> Iterator[Line]:
     "soak",
     part="scale",
     what="from the log to the log for a long time (--option minutes=60): rate and memory",
-    seconds=(0, 36),
+    seconds=(0, 27),
 )
 def soak(run: Run) -> Iterator[Line]:
     """Events are appended and read in turn, what was read is removed; only reading is timed."""
-    minutes = float(run.options.get("minutes", run.pick(full=0.5, quick=0.1, tiny=0.03)))
+    minutes = float(run.options.get("minutes", run.pick(full=0.35, quick=0.1, tiny=0.03)))
     yield _soak(run.folder / "soak", minutes, 2_000 if run.size == "tiny" else 200_000)
 
 
