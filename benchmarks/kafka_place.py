@@ -2,6 +2,7 @@
 
 Those of ``WINDROW_BENCH_KAFKA`` (host:port), or a broker of one's own for the length of a benchmark, which needs
 ``java`` and ``mvn``. That one runs on the cores that the engine does not have: with ``--pin`` the engine has one.
+Several benchmarks share a broker in a block of `shared_place`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from typing import Any
 import pyarrow as pa
 
 import windrow as wr
+from benchmarks import machine
+
+_GIVEN = "WINDROW_BENCH_KAFKA"
+_VERSION = "WINDROW_BENCH_KAFKA_VERSION"  # of that, where it is known
 
 
 @contextlib.contextmanager
 def place() -> Iterator[str]:
     """The address of brokers."""
-    given = os.environ.get("WINDROW_BENCH_KAFKA")
+    given = os.environ.get(_GIVEN)
     if given:
         yield given
         return
@@ -31,6 +36,27 @@ def place() -> Iterator[str]:
         with elsewhere():
             cluster = stack.enter_context(brokers())
         yield cluster.bootstrap
+
+
+@contextlib.contextmanager
+def shared_place() -> Iterator[None]:
+    """Benchmarks that are run in here, in processes of their own, use one broker, on all cores but the last: that is
+    the one that the engine has with ``--pin``."""
+    from tests.broker.jars import NEWEST
+
+    given, every = os.environ.get(_GIVEN), os.sched_getaffinity(0)
+    machine.pin_to_one_core()
+    try:
+        with place() as bootstrap:
+            os.sched_setaffinity(0, every)
+            if not given:
+                os.environ.update({_GIVEN: bootstrap, _VERSION: NEWEST})
+            yield
+    finally:
+        os.sched_setaffinity(0, every)
+        if not given:
+            os.environ.pop(_GIVEN, None)
+            os.environ.pop(_VERSION, None)
 
 
 @contextlib.contextmanager
@@ -67,7 +93,7 @@ def broker_versions() -> dict[str, str]:
 
     from tests.broker.jars import NEWEST
 
-    kafka = "as given" if os.environ.get("WINDROW_BENCH_KAFKA") else NEWEST
+    kafka = os.environ.get(_VERSION, "as given") if os.environ.get(_GIVEN) else NEWEST
     return {"kafka": kafka, "librdkafka": confluent_kafka.libversion()[0]}
 
 

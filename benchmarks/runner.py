@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from benchmarks.harness import Benchmark, Measured, Seconds, registry
 
 _NOT_BENCHMARKS = {"__main__", "runner", "machine", "harness"}
 _ROOT = Path(__file__).parent.parent
+_JAVA_MORE = re.compile(r"\.\.\. \d+ (more|common frames omitted)")
 
 
 class BenchmarkError(Exception):
@@ -51,10 +53,23 @@ def run_apart(chosen: Benchmark, scale: float, pin: bool) -> list[dict[str, Any]
         command = [sys.executable, "-m", "benchmarks", "measure", chosen.name, str(results), "--scale", str(scale)]
         if pin:
             command.append("--pin")
-        done = subprocess.run(command, cwd=_ROOT, env=_environment(chosen), check=False)
+        done = subprocess.run(
+            command, cwd=_ROOT, env=_environment(chosen), check=False, stderr=subprocess.PIPE, text=True,
+            errors="replace",
+        )  # fmt: skip
+        sys.stderr.write(done.stderr)
         if done.returncode != 0:
-            raise BenchmarkError(f"{chosen.name} ended with exit code {done.returncode}")
+            why = last_words(done.stderr)
+            raise BenchmarkError(f"{chosen.name} ended with exit code {done.returncode}{': ' * bool(why)}{why}")
         return [json.loads(line) for line in results.read_text().splitlines()]
+
+
+def last_words(errors: str) -> str:
+    """Of what a process wrote to its error output, the last line that says something: frames of Java are passed over,
+    which follow what they are of."""
+    lines = [line.strip() for line in errors.splitlines()]
+    said = [line for line in lines if line and not line.startswith("at ") and not _JAVA_MORE.fullmatch(line)]
+    return said[-1][:500] if said else ""
 
 
 def measure(name: str, scale: float, pin: bool) -> Iterator[dict[str, Any]]:

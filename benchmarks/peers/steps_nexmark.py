@@ -4,6 +4,7 @@ Every program runs each query cold, then warm, with results dropped; then once m
 result is compared with DuckDB's. Programs run one after the other, on the same cores, each all its queries of a source
 in one process; those on a JVM all sources, so that it is warm from the second query on: they then warm up to a query
 with half a million events. From memory the fast ones get four times as many events as from files.
+`Engine.share` and `Engine.lighter` say who gets fewer.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ def make_environments(run: Run) -> None:
 
 
 @step("peers_batch", "peers", "Nexmark and Yahoo queries: windrow, and batch engines over the same events",
-      seconds=(55, 190), limit=(240, 1_200))  # fmt: skip
+      seconds=(55, 148), limit=(240, 1_200))  # fmt: skip
 def batch(run: Run) -> Iterator[Line]:
     """The quick suite has DuckDB alone to compare with, on JSON."""
     yield from _all(run, "windrow", "duckdb", *(("polars", "datafusion") if run.size == "full" or run.options else ()))
 
 
-@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 260),
+@step("peers_flink", "peers", "Nexmark and Yahoo queries by Flink, in SQL, from the same files", seconds=(0, 205),
       limit=(300, 600))  # fmt: skip
 def flink(run: Run) -> Iterator[Line]:
     yield from _all(run, "flink")
@@ -180,7 +181,7 @@ def _figures(said: Said, *, cold: bool) -> dict[str, Any]:
 def _events(run: Run, engine: Engine, source: str, query: str, events: int) -> tuple[Path, dict[str, int]]:
     """The folder of events for a query, made when it is not there, and how many there are of each kind."""
     people = query == "q8"
-    alone = source == "memory" and engine.share.get(source, 1.0) > 1  # more than are read from files
+    alone = source == "memory" and engine.memory_alone
     folder = run.cache / "nexmark" / f"{'people' if people else 'main'}-{events}{'-memory' * alone}"
     kinds = ("person", "auction") if people else ("bid", "auction", "view")
     return folder, data.make(folder, events * (_PEOPLE if people else 1), _RATE, kinds, memory_alone=alone)

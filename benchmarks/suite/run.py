@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner import BenchmarkError
+from benchmarks.runner import BenchmarkError, last_words
 from benchmarks.suite import about, processes, steps
 from benchmarks.suite.lines import Kept, Line, as_json, from_json
 from benchmarks.suite.steps import Run, Size, Step
@@ -158,9 +158,9 @@ def _supervised(verb: str, name: str, plan: Plan, limit: float, folder: Path, lo
             processes.kill_marked(mark)
     look()
     if reason or process.returncode:
-        told = output.read_text(errors="replace").strip().splitlines()
-        sys.stderr.write("".join(f"    {line}\n" for line in told[-_TELL_LINES:]))
-        return reason or (told[-1][:500] if told else f"exit code {process.returncode}")
+        said = output.read_text(errors="replace").strip()
+        sys.stderr.write("".join(f"    {line}\n" for line in said.splitlines()[-_TELL_LINES:]))
+        return reason or last_words(said) or f"exit code {process.returncode}"
     return ""
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import windrow as wr
 from benchmarks import machine
 from benchmarks.log_jobs import BID
+from benchmarks.runner import last_words
 from benchmarks.suite import about, probes
 from benchmarks.suite.lines import Line
 from benchmarks.suite.steps import Run, cores, step
@@ -139,7 +140,7 @@ def scale_state(run: Run) -> Iterator[Line]:
                 timeout=min(max(run.left() - 5, 1), 300), check=False,
             )  # fmt: skip
             if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+                last = last_words(done.stderr) or f"exit code {done.returncode}"
                 yield Line(benchmark="scale state", query=f"{keys:,} keys", status="failed", reason=last)
                 continue
             found = json.loads(done.stdout)
@@ -183,11 +184,11 @@ def scale_epochs(run: Run) -> Iterator[Line]:
     "soak",
     part="scale",
     what="from the log to the log for a long time (--option minutes=60): rate and memory",
-    seconds=(0, 36),
+    seconds=(0, 27),
 )
 def soak(run: Run) -> Iterator[Line]:
     """Events are appended and read in turn, what was read is removed; only reading is timed."""
-    minutes = float(run.options.get("minutes", run.pick(full=0.5, quick=0.1, tiny=0.03)))
+    minutes = float(run.options.get("minutes", run.pick(full=0.35, quick=0.1, tiny=0.03)))
     yield _soak(run.folder / "soak", minutes, 2_000 if run.size == "tiny" else 200_000)
 
 

@@ -91,6 +91,7 @@ def test_every_streaming_figure_has_one_of_windrow_beside_it() -> None:
         for source, counts in engine.measured.items():
             assert set(counts) <= set(ours.measured[source]), f"{engine.name} from {source}"
         assert engine.share.keys() | engine.measured.keys() == engine.measured.keys()
+        assert engine.memory_alone == (engine.share.get("memory", 1.0) > 1), "what no file has is made for memory alone"
         assert engine.lighter.keys() | engine.cannot.keys() <= answers.COLUMNS.keys()
 
 

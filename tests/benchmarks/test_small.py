@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import harness, machine, runner
+from benchmarks import harness, kafka_read, machine, runner
 from tests.benchmarks import checksums
 
 SCALE = checksums.SCALE
@@ -103,8 +103,23 @@ def test_unknown_name_says_what_there_is() -> None:
 
 def test_a_failing_benchmark_fails_the_run_and_names_itself() -> None:
     failing = harness.Benchmark("no_such_thing", "fails", lambda _scale: [], ())
-    with pytest.raises(runner.BenchmarkError, match="no_such_thing ended with exit code 1"):
+    with pytest.raises(runner.BenchmarkError, match="no_such_thing ended with exit code 1: no benchmark no_such_thing"):
         runner.run_apart(failing, SCALE, pin=False)
+
+
+def test_why_a_process_failed_is_the_last_line_that_is_no_frame_of_java() -> None:
+    java = "java.lang.Exception: outer\n\tat a.B.c(B.java:1)\nCaused by: inner\n\tat a.B.d(B.java:2)\n\t... 3 more\n"
+    assert runner.last_words(f"Traceback\n{java}\n") == "Caused by: inner"
+    assert runner.last_words("Traceback\nValueError: x") == "ValueError: x"
+    assert runner.last_words("") == ""
+
+
+def test_the_java_client_reads_what_kafka_read_reads(broker: str) -> None:
+    """At this scale the benchmark itself has a scripted broker and no Java."""
+    kafka_read._fill(broker, 500)
+    kafka_read._fill(broker, 1_000)
+    seconds, records = kafka_read._java(broker, 1_000)
+    assert seconds > 0 and records == 1_000
 
 
 def test_peak_memory_is_that_of_this_process_alone() -> None:

@@ -13,6 +13,8 @@ from benchmarks.suite.lines import Guarantee
 
 _PROGRAMS = Path(__file__).parent / "programs"
 _STREAMS = Path(__file__).parents[1] / "kafka_streams"
+#: They send rows with each event, or with each commit, once a second; the others have checkpoints and batches between.
+_QUIET_S = 6.0
 _ROOT = Path(__file__).parents[3]
 
 
@@ -27,6 +29,7 @@ class Engine:
     rate: int
     version: str
     final: bool = True  # whether it sends a row once, when its window is over; otherwise with each event
+    quiet_s: float = 12.0  # after kill -9, once rows come again: without one for so long nothing more is waited for
 
 
 def _ours(cache: Path) -> Command:
@@ -91,11 +94,16 @@ def engines() -> list[Engine]:
     return [
         Engine("windrow", _ours, "exactly once", 1_000_000, _version("windrow")),
         Engine("kafka streams", _streams, "exactly once", 150_000, "4.3.1"),
-        Engine("confluent-kafka loop", _confluent, "at most once", 150_000, _version("confluent-kafka")),
+        Engine(
+            "confluent-kafka loop", _confluent, "at most once", 150_000, _version("confluent-kafka"), quiet_s=_QUIET_S
+        ),
         Engine("flink", _flink, "exactly once", 150_000, environments.versions_of("flink")["apache-flink"]),
         Engine("spark", _spark, "at least once", 150_000, environments.versions_of("spark_kafka")["pyspark"]),
         Engine(
-            "faust", _faust, "at least once", 2_000, environments.versions_of("faust")["faust-streaming"], final=False
+            "faust", _faust, "at least once", 2_000, environments.versions_of("faust")["faust-streaming"], final=False,
+            quiet_s=_QUIET_S,
         ),
-        Engine("quix", _quix, "exactly once", 20_000, environments.versions_of("quix")["quixstreams"]),
-    ]
+        Engine(
+            "quix", _quix, "exactly once", 20_000, environments.versions_of("quix")["quixstreams"], quiet_s=_QUIET_S
+        ),
+    ]  # fmt: skip

@@ -20,7 +20,7 @@ from benchmarks.peers.kafka.topics import Input, Reader, Rows, new_topic
 from benchmarks.suite.processes import Meter, Usage, kill_tree
 
 _numbers = itertools.count()
-_IDLE_S, _SESSION_S, _BACK_S = 20.0, 20.0, 12.0
+_IDLE_S, _SESSION_S = 20.0, 20.0
 #: topics and the name of a job, "final" or "current", ms between commits, a folder for state -> the command
 Command = Callable[[str, str, str, str, str, int, Path], Sequence[str | Path]]
 
@@ -111,11 +111,12 @@ def catch_up(
     *,
     commit_ms: int = 1_000,
     kill: bool = False,
+    quiet_s: float = 12.0,
 ) -> CaughtUp:
     """Read a stored topic to its end. With `kill`, kill -9 once half of the rows are there, and start again at once.
 
-    What is there is looked at when the time is over or no further row comes for 20 s (after kill -9: 40 s, and 12 s
-    once it is back). Raises `RunError` when the program ends by itself.
+    What is there is looked at when the time is over or no further row comes for 20 s (after kill -9: 40 s, and
+    `quiet_s` once it is back). Raises `RunError` when the program ends by itself.
     """
     usage = Usage()
     recovery_s: float | None = None
@@ -131,7 +132,7 @@ def catch_up(
                 found = run.reader.poll(0.05)
                 run.check()
                 if killed_s and recovery_s is None and found and results.last_s > killed_s:
-                    recovery_s, idle_s = results.last_s - killed_s, _BACK_S
+                    recovery_s, idle_s = results.last_s - killed_s, quiet_s
                 if results.first_s and time.monotonic() - max(results.last_s, run.started_s) > idle_s:
                     break
                 if kill and not killed_s and len(results.rows) >= len(given.expected) // 2:

@@ -6,6 +6,7 @@ No checkpoints are made. Results go to the ``blackhole`` connector.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -80,7 +81,6 @@ def environment(data: Path) -> TableEnvironment:
         "table.optimizer.agg-phase-strategy": "TWO_PHASE",
         "table.local-time-zone": "UTC",
         "taskmanager.memory.network.max": "256m",
-        "pipeline.jars": ";".join(f"file://{jar}" for jar in sys.argv[2].split(":")),
     }.items():
         settings.set_string(name, str(value))
     chosen = EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(settings).build()
@@ -120,5 +120,8 @@ def run(data: Path, out: Path | None) -> None:
     made.sql_query(sql).to_pandas().to_parquet(out / "rows.parquet")
 
 
+# On the class path of the JVM, as in lib/ of a cluster: with `pipeline.jars` every job loads these classes once more,
+# and runs them cold.
+os.environ["HADOOP_CLASSPATH"] = sys.argv[2]
 environment(Path())  # the JVM starts here, so that it counts as start-up
 rounds(run)
