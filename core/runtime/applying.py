@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -17,8 +19,36 @@ from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
 #: to each other (16,000 partial aggregates an epoch, two workers: 4 ms by one, 7 by both).
 _FEW_ROWS, _LITTLE_STATE = 65_536, 8 << 20
 
+#: Several threads are used for an operator where they take so many times less than one: what they take more of the
+#: processor is waiting for the interpreter's lock (q8: 212 ms by one, 237 by two; q20: 460 and 357).
+_WORTH = 1.15
+_EPOCHS = 16  # after so many the other way is tried again
+
 #: What all tasks have for one operator: for each of its sides, for each task, for each shard, batches.
 Doors = Sequence[Sequence[list[list[pa.RecordBatch]]]]
+
+
+class Trial:
+    """Whether several threads pay for an operator: each way is tried, and the better one kept for some epochs."""
+
+    def __init__(self) -> None:
+        self._ns: dict[bool, float] = {}  # a row, by one thread and by several
+        self._left = _EPOCHS
+
+    def several(self) -> bool:
+        """Whether to use several threads now."""
+        if len(self._ns) < 2:
+            return False in self._ns
+        better = self._ns[True] * _WORTH < self._ns[False]
+        self._left -= 1
+        if self._left:
+            return better
+        self._left = _EPOCHS
+        return not better
+
+    def took(self, several: bool, rows: int, nanoseconds: int) -> None:
+        """What it has taken to apply so many rows."""
+        self._ns[several] = nanoseconds / rows
 
 
 class Applier:
@@ -28,6 +58,7 @@ class Applier:
         self._pipeline = pipeline
         self._workers = workers
         self.closed_us: dict[str, int] = {}  # by operator
+        self._trials: defaultdict[str, Trial] = defaultdict(Trial)
 
     def restore(self, closed_us: Mapping[str, int]) -> None:
         """Be as `closed_us` was when the last epoch was committed."""
@@ -45,13 +76,23 @@ class Applier:
                 [task.to_shards[index, side] for task in every if (index, side) in task.to_shards]
                 for side in range(len(head.doors))
             ]
-            apply = partial(self._apply_shard, head, doors, watermark_us, now_us)
-            made = self._workers.each(apply, range(len(head.shards)), side_by_side=_is_much(head, doors))
+            made = self._apply_shards(head, doors, watermark_us, now_us)
             self._close(head, watermark_us)
             every += [*made, self._pipeline.deal_rest(made, now_us)]
         for timeline in self._pipeline.timelines.values():
             timeline.settle(now_us, last)
         return every
+
+    def _apply_shards(self, head: OperatorHead, doors: Doors, watermark_us: int, now_us: int) -> list[Task]:
+        rows = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
+        trial = self._trials[head.name] if rows >= _FEW_ROWS and self._workers.count > 1 else None
+        several = has_much_state(head) if trial is None else trial.several()
+        begun = time.perf_counter_ns()
+        apply = partial(self._apply_shard, head, doors, watermark_us, now_us)
+        made = self._workers.each(apply, range(len(head.shards)), side_by_side=several)
+        if trial is not None:
+            trial.took(several, rows, time.perf_counter_ns() - begun)
+        return made
 
     def _apply_shard(self, head: OperatorHead, doors: Doors, watermark_us: int, now_us: int, shard: int) -> Task:
         task = Task(f"{head.name}/{shard}", now_us)
@@ -96,12 +137,6 @@ class Applier:
             or any(shard is not None and shard.due(now_us) for shard in head.clocked)
             for head in self._pipeline.operators
         )
-
-
-def _is_much(head: OperatorHead, doors: Doors) -> bool:
-    """Whether there is enough to do in an epoch for several threads."""
-    came = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
-    return came >= _FEW_ROWS or has_much_state(head)
 
 
 def has_much_state(head: OperatorHead) -> bool:

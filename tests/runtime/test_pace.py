@@ -1,8 +1,9 @@
-"""Law tests: how large epochs become, and what is waited for."""
+"""Law tests: how large epochs become, what is waited for, and when several threads are used."""
 
 from __future__ import annotations
 
 from windrow.config import Limits
+from windrow.runtime.applying import Trial
 from windrow.runtime.pace import Pace
 
 
@@ -33,3 +34,30 @@ def test_a_source_that_holds_little_ahead_is_not_made_to_wait() -> None:
     assert not pace.hold(200_000)
     assert pace.hold(199_999)
     assert not fast(Limits(interval_ms=0)).hold(1)
+
+
+def test_both_ways_are_tried_and_the_better_one_is_kept_for_a_while() -> None:
+    """law: several threads where they are faster by more than a little, looked at again every 16 epochs."""
+
+    def chosen(one_ns: int, several_ns: int, epochs: int) -> list[bool]:
+        trial, made = Trial(), []
+        for _ in range(epochs):
+            several = trial.several()
+            made.append(several)
+            trial.took(several, 1_000, several_ns if several else one_ns)
+        return made
+
+    assert chosen(100, 80, 20) == [False, *[True] * 16, False, True, True]
+    assert chosen(100, 95, 20) == [False, True, *[False] * 15, True, False, False]
+
+
+def test_what_has_become_better_is_found() -> None:
+    """law: the last figure of each way counts."""
+    trial = Trial()
+    for several, ns in ((False, 100), (True, 200)):
+        assert trial.several() is several
+        trial.took(several, 1, ns)
+    ways = [trial.several() for _ in range(16)]
+    assert ways == [*[False] * 15, True]
+    trial.took(True, 1, 50)
+    assert trial.several()
