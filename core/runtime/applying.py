@@ -28,7 +28,7 @@ _EPOCHS = 16  # after so many the other way is tried again
 Doors = Sequence[Sequence[list[list[pa.RecordBatch]]]]
 
 
-class Trial:
+class Threads:
     """Whether several threads pay for an operator: each way is tried, and the better one kept for some epochs."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Applier:
         self._pipeline = pipeline
         self._workers = workers
         self.closed_us: dict[str, int] = {}  # by operator
-        self._trials: defaultdict[str, Trial] = defaultdict(Trial)
+        self._threads: defaultdict[str, Threads] = defaultdict(Threads)
 
     def restore(self, closed_us: Mapping[str, int]) -> None:
         """Be as `closed_us` was when the last epoch was committed."""
@@ -85,13 +85,13 @@ class Applier:
 
     def _apply_shards(self, head: OperatorHead, doors: Doors, watermark_us: int, now_us: int) -> list[Task]:
         rows = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
-        trial = self._trials[head.name] if rows >= _FEW_ROWS and self._workers.count > 1 else None
-        several = has_much_state(head) if trial is None else trial.several()
+        threads = self._threads[head.name] if rows >= _FEW_ROWS and self._workers.count > 1 else None
+        several = has_much_state(head) if threads is None else threads.several()
         begun = time.perf_counter_ns()
         apply = partial(self._apply_shard, head, doors, watermark_us, now_us)
         made = self._workers.each(apply, range(len(head.shards)), side_by_side=several)
-        if trial is not None:
-            trial.took(several, rows, time.perf_counter_ns() - begun)
+        if threads is not None:
+            threads.took(several, rows, time.perf_counter_ns() - begun)
         return made
 
     def _apply_shard(self, head: OperatorHead, doors: Doors, watermark_us: int, now_us: int, shard: int) -> Task:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from windrow.config import Limits
-from windrow.runtime.applying import Trial
+from windrow.runtime.applying import Threads
 from windrow.runtime.pace import Pace
 
 
@@ -40,11 +40,11 @@ def test_both_ways_are_tried_and_the_better_one_is_kept_for_a_while() -> None:
     """law: several threads where they are faster by more than a little, looked at again every 16 epochs."""
 
     def chosen(one_ns: int, several_ns: int, epochs: int) -> list[bool]:
-        trial, made = Trial(), []
+        threads, made = Threads(), []
         for _ in range(epochs):
-            several = trial.several()
+            several = threads.several()
             made.append(several)
-            trial.took(several, 1_000, several_ns if several else one_ns)
+            threads.took(several, 1_000, several_ns if several else one_ns)
         return made
 
     assert chosen(100, 80, 20) == [False, *[True] * 16, False, True, True]
@@ -53,11 +53,11 @@ def test_both_ways_are_tried_and_the_better_one_is_kept_for_a_while() -> None:
 
 def test_what_has_become_better_is_found() -> None:
     """law: the last figure of each way counts."""
-    trial = Trial()
+    threads = Threads()
     for several, ns in ((False, 100), (True, 200)):
-        assert trial.several() is several
-        trial.took(several, 1, ns)
-    ways = [trial.several() for _ in range(16)]
+        assert threads.several() is several
+        threads.took(several, 1, ns)
+    ways = [threads.several() for _ in range(16)]
     assert ways == [*[False] * 15, True]
-    trial.took(True, 1, 50)
-    assert trial.several()
+    threads.took(True, 1, 50)
+    assert threads.several()
