@@ -187,7 +187,8 @@ def scale_epochs(run: Run) -> Iterator[Line]:
     seconds=(0, 27),
 )
 def soak(run: Run) -> Iterator[Line]:
-    """Events are appended and read in turn, what was read is removed; only reading is timed."""
+    """Events are appended and read in turn, what was read is removed; only reading is timed. On one core."""
+    os.sched_setaffinity(0, cores(1))
     minutes = float(run.options.get("minutes", run.pick(full=0.35, quick=0.1, tiny=0.03)))
     yield _soak(run.folder / "soak", minutes, 2_000 if run.size == "tiny" else 200_000)
 
