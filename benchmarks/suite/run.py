@@ -44,8 +44,10 @@ class Plan:
     options: dict[str, str]
     facts: dict[str, Any]
 
-    def limit(self, step: Step) -> int:
-        return step.limit[1 if self.size == "full" else 0]
+    def limit(self, step: Step) -> float:
+        """Seconds until the step is killed."""
+        more = (each * float(self.options.get(name, 0)) for name, each in step.longer.items())
+        return step.limit[1 if self.size == "full" else 0] + sum(more)
 
 
 def choose(names: Sequence[str], size: Size) -> list[Step]:

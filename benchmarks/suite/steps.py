@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -54,6 +54,7 @@ class Step:
     function: Callable[[Run], Iterator[Line]]
     seconds: tuple[int, int]  # about how long it takes: quick, full; 0: not part of it
     limit: tuple[int, int]  # when it is killed: quick, full
+    longer: Mapping[str, float] = field(default_factory=dict)  # option -> how much later, for each unit of its value
 
 
 #: Every step by name, in the order in which modules define them.
@@ -65,16 +66,22 @@ broken: dict[str, str] = {}
 
 
 def step(
-    name: str, part: Part, what: str, seconds: tuple[int, int], limit: tuple[int, int] | None = None
+    name: str,
+    part: Part,
+    what: str,
+    seconds: tuple[int, int],
+    limit: tuple[int, int] | None = None,
+    longer: Mapping[str, float] | None = None,
 ) -> Callable[[Callable[[Run], Iterator[Line]]], Callable[[Run], Iterator[Line]]]:
     """Register the function below. `seconds`: what it needs for the quick and for the full suite on two cores, set-up
-    of environments not counted. `limit` is three times that and two minutes, unless given."""
+    of environments not counted. `limit` is three times that and two minutes, unless given; `longer` tells by how many
+    seconds an option moves it, for each unit of its value."""
 
     def make(function: Callable[[Run], Iterator[Line]]) -> Callable[[Run], Iterator[Line]]:
         if name in registry:
             raise ValueError(f"two steps are called {name}")
         until = limit or (3 * seconds[0] + 120, 3 * seconds[1] + 120)
-        registry[name] = Step(name, part, what, function, seconds, until)
+        registry[name] = Step(name, part, what, function, seconds, until, longer or {})
         return function
 
     return make

@@ -185,6 +185,7 @@ def scale_epochs(run: Run) -> Iterator[Line]:
     part="scale",
     what="from the log to the log for a long time (--option minutes=60): rate and memory",
     seconds=(0, 27),
+    longer={"minutes": 60.0},
 )
 def soak(run: Run) -> Iterator[Line]:
     """Events are appended and read in turn, what was read is removed; only reading is timed. On one core."""

@@ -98,6 +98,15 @@ def _marked(pid: int) -> bool:
     return psutil.Process(pid).environ().get(processes.MARK) == "this-test"
 
 
+def test_an_option_that_lengthens_a_step_moves_its_limit(tmp_path: Path) -> None:
+    """law: the soak of an hour was ended after three minutes."""
+    (soak,) = run.choose(["soak"], "full")
+    short = replace(plan(tmp_path, soak), size="full")
+    hour = replace(short, options={"minutes": "60"})
+    assert hour.limit(soak) == short.limit(soak) + 3_600
+    assert hour.limit(run.choose(["growth"], "full")[0]) == short.limit(run.choose(["growth"], "full")[0])
+
+
 def test_a_run_process_is_limited_and_metered() -> None:
     spin = "import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', 'while True: pass'])"
     done = processes.run([sys.executable, "-c", spin], timeout=1.5, cores=steps.cores(1))
