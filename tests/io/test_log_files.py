@@ -248,6 +248,20 @@ def test_retention_by_age(path: Path) -> None:
         assert len(data_files(path)) <= 3
 
 
+def test_files_that_were_written_to_when_their_last_rows_went_are_removed_later(path: Path) -> None:
+    """Law: however soon rows go, no more files stay than are written to (a soak filled a disk with them)."""
+    with Log(path, segment_bytes=4_000) as log, Log(path, segment_bytes=4_000) as other:
+        log.create_topic("t", retention="1us")
+        for number in range(12):
+            for writer in (log, other):
+                writer.append("t", [bytes([number]) * 900] * 3)
+            log.apply_retention(now=2**60)
+        assert len(data_files(path)) <= 4
+        assert log.end_offset("t", 0) == 72
+        log.append("t", [b"kept"])
+        assert values(log, "t")[-1] == b"kept"
+
+
 def test_retention_by_size_keeps_at_least_that_much(path: Path) -> None:
     """Law: what stays is no less than `retention_bytes` of each partition, and not a chunk more than needed."""
     with Log(path, segment_bytes=5_000) as log:

@@ -14,6 +14,9 @@ from windrow.io.log.index import TopicInfo
 from windrow.io.log.store import Store, translated
 from windrow.progress.faults import reach
 
+#: The files that rows name.
+NAMES = " UNION ".join(f"SELECT file FROM {table}" for table in ("chunks", "state", "staged"))
+
 _SLACK = 1.25  # by size: act when this much more than what is to be kept is there
 
 
@@ -30,26 +33,31 @@ def apply(
     for info in infos:
         if info.retention_bytes is None and info.retention_us is None:
             continue
-        files: set[int] = set()
         with store.transaction() as transaction:
-            removed[info.name] = sum(
-                _trim(transaction, info, partition, now_us, files) for partition in range(info.partitions)
-            )
-        if files:
-            reach("log.retention")
-            remove_files(store, files, is_active)
+            removed[info.name] = sum(_trim(transaction, info, part, now_us) for part in range(info.partitions))
+    if any(removed.values()):
+        reach("log.retention")
+        remove_files(store, _unnamed(store), is_active)
     return removed
 
 
-def _trim(transaction: sqlite3.Connection, info: TopicInfo, partition: int, now_us: int, files: set[int]) -> int:
+def _unnamed(store: Store) -> list[int]:
+    """The files that no row names: those whose last rows have gone now, and those that were still written to when
+    theirs went, which nothing else would ever look at again."""
+    with store.reading() as connection:
+        rows = connection.execute(f"SELECT id FROM files WHERE sealed AND id NOT IN ({NAMES})").fetchall()
+    return [int(file) for (file,) in rows]
+
+
+def _trim(transaction: sqlite3.Connection, info: TopicInfo, partition: int, now_us: int) -> int:
     start, size = transaction.execute(
         "SELECT start_offset, bytes FROM partitions WHERE topic = ? AND partition = ?", (info.id, partition)
     ).fetchone()
     keep_bytes = info.retention_bytes
     oldest_us = now_us - info.retention_us if info.retention_us is not None else None
     end, left = start, size
-    for base, rows, file, length, created_us in transaction.execute(
-        "SELECT base_offset, rows, file, length, created_us FROM chunks WHERE topic = ? AND partition = ?"
+    for base, rows, length, created_us in transaction.execute(
+        "SELECT base_offset, rows, length, created_us FROM chunks WHERE topic = ? AND partition = ?"
         " ORDER BY base_offset",
         (info.id, partition),
     ):
@@ -58,7 +66,6 @@ def _trim(transaction: sqlite3.Connection, info: TopicInfo, partition: int, now_
         if not (too_old or too_much):
             break
         end, left = base + rows, left - length
-        files.add(file)
     if end > start:
         transaction.execute(
             "DELETE FROM chunks WHERE topic = ? AND partition = ? AND base_offset < ?", (info.id, partition, end)
