@@ -10,7 +10,7 @@ import pyarrow as pa
 from windrow.arrow_types import to_arrow_schema
 from windrow.batch import WEIGHT
 from windrow.errors import InvariantError
-from windrow.io.base import Sink, Source
+from windrow.io.base import Divisible, Sink, Source
 from windrow.operators.base import OperatorContext, StatefulOperator
 from windrow.operators.build import build_operator
 from windrow.plan import nodes
@@ -137,7 +137,7 @@ class _Builder:
                 id(node) in self._plan.ordered,
                 entry,
                 node.dead_letter,
-                self._is_divisible(node),
+                source if isinstance(source, Divisible) and self._is_divisible(node) else None,
             )
         )
         return entry

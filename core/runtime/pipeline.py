@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from windrow.io.base import Sink, Source
+from windrow.io.base import Divisible, Sink, Source
 from windrow.operators.base import Clocked, ShardState, StatefulOperator, TakesPieces
 from windrow.plan import nodes
 from windrow.runtime import steps
@@ -24,7 +24,7 @@ class SourceHead:
     ordered: bool
     entry: steps.Step
     dead_letter: str | None  # the topic for what it rejects
-    divisible: bool  # whether the steps allow that pieces of a partition are worked on side by side
+    divisible: Divisible | None  # the source, if pieces of a partition may be read and worked on side by side
     timelines: list[Timeline] = field(default_factory=list)  # that its rows pass
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from windrow.batch import ORIGIN, origin_of
-from windrow.io.base import DEAD_LETTER, Divisible, Fetched
+from windrow.io.base import DEAD_LETTER, Fetched
 from windrow.operators import base
 from windrow.progress.ledger import EpochInput
 from windrow.runtime.pipeline import Pipeline, SourceHead
@@ -64,10 +64,10 @@ class Reader:
         return self._workers.each(lambda piece: self._read(piece, planned.now_us), pieces, side_by_side=much)
 
     def _pieces(self, head: SourceHead, planned: EpochInput) -> Iterator[_Piece]:
-        divisible = self._workers.count > 1 and head.divisible and isinstance(head.source, Divisible)
+        divisible = head.divisible if self._workers.count > 1 else None
         for partition, (start, end) in planned.ranges.get(head.source.name, {}).items():
             if end > start:
-                cuts = head.source.cuts(partition, start, end) if divisible else ()  # type: ignore[attr-defined]
+                cuts = () if divisible is None else divisible.cuts(partition, start, end)
                 for number, (first, until) in enumerate(pairwise([start, *cuts, end])):
                     yield _Piece(head, partition, number, not cuts, first, until)
 
