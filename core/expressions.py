@@ -33,14 +33,19 @@ def parse(
     batches are cut.
     """
     outputs: list[tuple[str, Expression]] = []
-    fields: list[pa.Field] = []
-    frame = _empty(schema).lazy()
+    fields: list[Field] = []
+    frame: pl.LazyFrame | None = None
     for value in values:
+        if isinstance(value, str) and plain_text_is_column and _names_one(value, schema):  # as most do
+            outputs.append((value, column(value)))
+            fields.append(Field(value, schema[value].type))
+            continue
         if isinstance(value, str) and not plain_text_is_column:
             value = pl.lit(value)
         expr = pl.col(value) if isinstance(value, str) else value
         if not isinstance(expr, pl.Expr):
             raise PlanError(f"{step}: expected a polars expression or a column name, got {type(value).__name__}")
+        frame = _empty(schema).lazy() if frame is None else frame
         try:
             produced = frame.select(expr).collect()
         except (PolarsError, TypeError) as error:
@@ -49,12 +54,15 @@ def parse(
         selection = expr.meta.is_column_selection()
         if not selection:
             _check_row_by_row(expr, step)
-        for name, field in zip(names, _to_arrow(produced).schema, strict=True):
+        for name, field in zip(names, from_arrow_schema(_to_arrow(produced).schema), strict=True):
             outputs.append((name, _describe(expr, name, selection)))
-            fields.append(field)
-    computed = from_arrow_schema(pa.schema(fields))
-    kept = [_kept_type(field, e, schema) for field, (_, e) in zip(computed, outputs, strict=True)]
-    return tuple(outputs), Schema(tuple(kept))
+            fields.append(_kept_type(field, outputs[-1][1], schema))
+    return tuple(outputs), Schema(tuple(fields))
+
+
+def _names_one(text: str, schema: Schema) -> bool:
+    """Whether polars takes a text for the name of one column that there is, not for a pattern of names."""
+    return text in schema and text != "*" and not text.startswith("^") and not is_hidden(text)
 
 
 def _kept_type(field: Field, expression: Expression, schema: Schema) -> Field:

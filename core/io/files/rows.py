@@ -17,7 +17,7 @@ from windrow.io.base import Fetched
 from windrow.io.files.paths import File, Paths, default_name, find_files
 
 #: Rows of one piece that `read` gives.
-PIECE_ROWS = 65_536
+PIECE_ROWS = 262_144
 
 Cursor = Iterator[pa.RecordBatch]
 
