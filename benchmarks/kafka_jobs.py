@@ -16,7 +16,7 @@ from benchmarks import baselines
 from benchmarks.harness import Measured, benchmark
 from benchmarks.kafka_place import broker_versions, fresh, place, produce
 from benchmarks.log_jobs import BID, folder
-from windrow.config import DEFAULT_SHARDS
+from windrow.config import KEPT_SHARDS
 from windrow.io.kafka.ledger import KafkaLedger
 from windrow.io.nexmark import nexmark_json
 
@@ -123,7 +123,7 @@ def kafka_restore(scale: float) -> list[Measured]:
         with made(None) as job:
             job.run(until="caught up")
             state_bytes = job.progress.state_bytes
-            plan = job.plan.fingerprint(DEFAULT_SHARDS)
+            plan = job.plan.fingerprint(KEPT_SHARDS)
         times, cpu = [], []
         for _ in range(4):
             begun, used = perf_counter(), process_time()

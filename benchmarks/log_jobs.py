@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import windrow as wr
 from benchmarks import baselines
 from benchmarks.harness import Measured, benchmark
-from windrow.config import DEFAULT_SHARDS
+from windrow.config import KEPT_SHARDS
 from windrow.io.log.ledger import LogLedger
 from windrow.io.nexmark import nexmark_json
 
@@ -193,7 +193,7 @@ def _saved_bytes(path: Path, one: wr.Job) -> int:
     """Arrow bytes of the state that a restart of the job reads back."""
     ledger = LogLedger(path)
     try:
-        recovery = ledger.open(one.name, one.plan.fingerprint(DEFAULT_SHARDS))
+        recovery = ledger.open(one.name, one.plan.fingerprint(KEPT_SHARDS))
         return sum(batch.nbytes for write in recovery.state for batch in write.tables.values())
     finally:
         ledger.close()

@@ -22,7 +22,6 @@ from benchmarks.suite import about, probes
 from benchmarks.suite.lines import Line
 from benchmarks.suite.steps import Run, cores, step
 from benchmarks.windows_memory import checksum
-from windrow.config import DEFAULT_SHARDS
 from windrow.io.memory import MemorySource
 from windrow.io.nexmark import nexmark_json
 
@@ -74,22 +73,21 @@ def counts(most: int) -> list[int]:
     seconds=(15, 12),
 )
 def scale_cores(run: Run) -> Iterator[Line]:
-    """Sixteen partitions, a worker a core, two shards for each core that there is; results are the same for any number
-    of workers."""
+    """Sixteen partitions, a worker a core, as many shards as a job then takes by itself; results are the same for any
+    number of workers."""
     every = len(cores(1 << 20))
     size = run.pick(full=8_000_000, quick=2_000_000, tiny=50_000) * max(every // 4, 1)  # 16 cores need more to do
-    shards = max(DEFAULT_SHARDS, 2 * every)
     for keys in (1_000, run.pick(full=1_000_000, quick=1_000_000, tiny=2_000)):
         table, sums = rows(size, keys), set()
         for workers in counts(every):
-            seconds, cpu, check = measured(table, 16, workers, shards=shards)
+            seconds, cpu, check = measured(table, 16, workers)
             sums.add(check)
             yield _line("scale cores", "strong", f"{keys:,} keys", workers, size, table.nbytes, seconds, cpu, check)
         assert len(sums) == 1, f"the number of workers changes the result: {sums}"
     part = size // 2
     for workers in counts(every):
         table = rows(part * workers, 100_000 if run.size != "tiny" else 1_000)
-        seconds, cpu, check = measured(table, 16, workers, shards=shards)
+        seconds, cpu, check = measured(table, 16, workers)
         yield _line(
             "scale cores", "weak", "100,000 keys", workers, part * workers, table.nbytes, seconds, cpu, check
         )  # fmt: skip

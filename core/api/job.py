@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from windrow.api import sharing
 from windrow.clock import Clock
-from windrow.config import DEFAULT_SHARDS, Limits
+from windrow.config import KEPT_SHARDS, Limits
 from windrow.errors import PlanError
 from windrow.plan import nodes
 from windrow.plan.explain import by_value, explain
@@ -44,7 +44,7 @@ class Settings:
     name: str | None = None
     ledger: str | None = None
     workers: int | None = None
-    shards: int = DEFAULT_SHARDS
+    shards: int | None = None
     limits: Limits = field(default_factory=Limits)
     clock: Clock | None = None
     state_cache: Path | None = None
@@ -187,8 +187,10 @@ class Job:
         """The plan, where progress is kept, and what is guaranteed."""
         path = self._ledger_path()
         where = _described(path)
-        divided = "in a group, every partition apart" if self._settings.group else f"{self._settings.shards} shards"
-        head = f"job {self.name}: {divided}, {self._settings.threads} workers\nledger: {where}\n"
+        shards = self._settings.shards or (None if path is None else KEPT_SHARDS)
+        divided = "as many shards as suit" if shards is None else f"{shards} shards,"
+        divided = "in a group, every partition apart," if self._settings.group else divided
+        head = f"job {self.name}: {divided} {self._settings.threads} workers\nledger: {where}\n"
         letters = sorted(self._dead_letter_topics())
         if letters:
             head += f"dead letters: {', '.join(letters)}, committed with the ledger\n"
@@ -360,7 +362,7 @@ def job(
     name: str | None = None,
     ledger: Log | str | Path | None = None,
     workers: int | None = None,
-    shards: int = DEFAULT_SHARDS,
+    shards: int | None = None,
     limits: Limits | None = None,
     clock: Clock | None = None,
     state_cache: str | Path | None = None,
@@ -371,9 +373,10 @@ def job(
 
     `name` is what the ledger knows the job by (default: the names of the sinks); `ledger` an embedded log to keep
     progress in when no sink or source is one; `workers` threads (default: one for each core that the process may use);
-    `shards` how finely state is divided, fixed once the job has committed; `limits` bounds of an epoch; `clock` for
-    tests. `state_cache`: a local folder in which a job whose ledger is in Kafka keeps a copy of its state, so that a
-    restart on the same disk need not fetch it; it may be lost or damaged at any time, and only costs that fetch.
+    `shards` how finely state is divided, fixed once the job has committed (default: 8, or what suits the workers where
+    no ledger keeps it); `limits` bounds of an epoch; `clock` for tests. `state_cache`: a local folder in which a job
+    whose ledger is in Kafka keeps a copy of its state, so that a restart on the same disk need not fetch it; it may be
+    lost or damaged at any time, and only costs that fetch.
 
     `group`: several processes run this job at the same time, under the same `name`, and share the partitions of its
     Kafka topics; each partition has state and epochs of its own, which go where it goes (docs/groups.md). `workers`
@@ -382,7 +385,7 @@ def job(
     """
     if not jobs:
         raise PlanError("job: at least one sink is needed, for example stream.write_log(...)")
-    if (workers is not None and workers < 1) or shards < 1:
+    if any(count is not None and count < 1 for count in (workers, shards)):
         raise PlanError(f"job: workers and shards must be 1 or more, got {workers} and {shards}")
     path = None if ledger is None else getattr(ledger, "path", ledger)
     if path is not None and not isinstance(path, str | Path):

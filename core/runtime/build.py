@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from windrow.arrow_types import to_arrow_schema
 from windrow.batch import WEIGHT
+from windrow.config import passing_shards
 from windrow.errors import InvariantError
 from windrow.io.base import Divisible, Sink, Source
 from windrow.operators.base import OperatorContext, StatefulOperator
@@ -33,17 +34,25 @@ def whole(node: nodes.SourceNode) -> Source:
     return source
 
 
-def build(plan: Physical, shards: int, ledger: Ledger, make_source: MakeSource = whole) -> Pipeline:
-    """Make everything that `plan` names. Connectors are opened; nothing is read yet."""
-    return _Builder(plan, shards, ledger, make_source).build()
+def build(
+    plan: Physical, shards: int | None, workers: int, ledger: Ledger, make_source: MakeSource = whole
+) -> Pipeline:
+    """Make everything that `plan` names. Connectors are opened; nothing is read yet.
+
+    `shards` of every operator; None: as many as suit so many workers, where no ledger keeps what they hold.
+    """
+    return _Builder(plan, shards, workers, ledger, make_source).build()
 
 
 class _Builder:
-    def __init__(self, plan: Physical, shards: int, ledger: Ledger, make_source: MakeSource) -> None:
+    def __init__(
+        self, plan: Physical, shards: int | None, workers: int, ledger: Ledger, make_source: MakeSource
+    ) -> None:
         self._ledger = ledger
         self._make_source = make_source
         self._plan = plan
         self._shards = shards
+        self._workers = workers
         self._pipeline = Pipeline()
         self._doors: dict[int, steps.Step] = {}  # node -> the step that its rows come out of
         self._late_doors: dict[tuple[int, int], steps.Step] = {}  # stateful node, side -> where late rows come out
@@ -169,19 +178,20 @@ class _Builder:
 
     def _add_stateful(self, node: nodes.Stateful, number: int) -> steps.Step:
         name = self._plan.operator_name(node)
-        context = OperatorContext(self._shards, self._plan.needed[id(node)], id(node) in self._plan.retracting)
+        shards = self._shards or passing_shards(self._workers, joins=len(node.inputs) > 1)
+        context = OperatorContext(shards, self._plan.needed[id(node)], id(node) in self._plan.retracting)
         operator = build_operator(node.spec, context)
         index = len(self._pipeline.operators)
-        doors = [self._door(node, number, (index, side), operator, name) for side in range(len(node.inputs))]
+        doors = [self._door(node, number, (index, side), operator, name, shards) for side in range(len(node.inputs))]
         entry = self._result_entry(node, number, name)
         timelines = [self._timelines[id(mark)] for mark in self._plan.watermarks[id(node)]]
-        shards = [operator.shard(shard) for shard in range(self._shards)]
+        states = [operator.shard(shard) for shard in range(shards)]
         hold_us = self._plan.holds_us[id(node)]
-        self._pipeline.operators.append(OperatorHead(name, doors, operator, shards, entry, timelines, hold_us))
+        self._pipeline.operators.append(OperatorHead(name, doors, operator, states, entry, timelines, hold_us))
         return entry
 
     def _door(
-        self, node: nodes.Stateful, number: int, side: steps.Side, operator: StatefulOperator, name: str
+        self, node: nodes.Stateful, number: int, side: steps.Side, operator: StatefulOperator, name: str, shards: int
     ) -> steps.ExchangeStep:
         """What rows of one side go through before they are in a shard."""
         before = self._doors[id(node.inputs[side[1]])]
@@ -191,7 +201,7 @@ class _Builder:
             step = steps.ProjectStep(f"{number} arguments{which}", arguments, keep=True)
             before.after.append(step)
             before = step
-        door = steps.ExchangeStep(f"{number} prepare {name}{which}", side, operator, self._shards)
+        door = steps.ExchangeStep(f"{number} prepare {name}{which}", side, operator, shards)
         before.after.append(door)
         self._late_doors[id(node), side[1]] = door
         return door

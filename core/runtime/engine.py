@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from windrow.clock import Clock, SystemClock
-from windrow.config import Limits
+from windrow.config import KEPT_SHARDS, Limits
 from windrow.errors import FencedError, InvariantError
 from windrow.io.base import EarlySink, Measured, Sink, TimedSink, TopicWrite
 from windrow.plan.physical import Physical
@@ -51,7 +51,7 @@ class Engine:
         ledger: Ledger,
         *,
         job: str,
-        shards: int,
+        shards: int | None = None,
         workers: int = 1,
         limits: Limits | None = None,
         clock: Clock | None = None,
@@ -67,7 +67,7 @@ class Engine:
         self.epoch = 0
         self.finished = False
         self._ledger = ledger
-        self._shards = shards
+        self._shards = shards or (KEPT_SHARDS if ledger.durable else None)
         self._make_source = make_source
         self._turn = turn or nullcontext()
         self._unwanted = threading.Event()
@@ -87,9 +87,9 @@ class Engine:
     def open(self) -> None:
         """Take the job over, restore its state, and be ready for the next epoch."""
         keep_freed_memory()
-        recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards))
+        recovery = self._ledger.open(self.job, self.plan.fingerprint(self._shards or 0))
         reach("engine.opened")
-        self._pipeline = build(self.plan, self._shards, self._ledger, self._make_source)
+        self._pipeline = build(self.plan, self._shards, self._workers.count, self._ledger, self._make_source)
         self.intake = Intake(self.pipeline.sources, self._limits, self._clock, self._workers.count)
         self._reader = Reader(self.pipeline, self._workers, self.job)
         self._applier = Applier(self.pipeline, self._workers)
@@ -146,7 +146,7 @@ class Engine:
             if self._unwanted.is_set():
                 raise FencedError(f"job {self.job!r}: the partition was taken away while it was restored")
             saved_state.setdefault((write.operator, write.shard), []).append(write)
-        jobs = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
+        jobs = [(head, shard) for head in self.pipeline.operators for shard in range(len(head.shards))]
 
         def restore(which: tuple[OperatorHead, int]) -> None:
             head, shard = which
@@ -335,7 +335,7 @@ class Engine:
     def _take_state(self) -> list[StateWrite]:
         if not self._ledger.durable:
             return []
-        work = [(head, shard) for head in self.pipeline.operators for shard in range(self._shards)]
+        work = [(head, shard) for head in self.pipeline.operators for shard in range(len(head.shards))]
 
         def take(which: tuple[OperatorHead, int]) -> StateWrite | None:
             head, shard = which

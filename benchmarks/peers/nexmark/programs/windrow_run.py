@@ -22,7 +22,7 @@ VIEW = dict.fromkeys(("user_id", "page_id", "ad_id", "ad_type", "event_type", "i
 
 @lru_cache(2)  # kinds that a query reads
 def in_memory(path: str) -> pa.Table:
-    return pq.read_table(path)
+    return pq.read_table(path).combine_chunks()  # as from Arrow IPC, polars or DuckDB; pyarrow cuts what it reads
 
 
 def kind(data: Path, name: str) -> Stream:
