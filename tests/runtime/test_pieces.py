@@ -198,7 +198,7 @@ def divisible(stream: Stream) -> bool:
     from windrow.runtime.build import build
 
     job = stream.for_each_batch(lambda batch, epoch: None, name="none", changes="weighted")
-    made: Pipeline = build(lower(job._sinks), 2, MemoryLedger(durable=False))
+    made: Pipeline = build(lower(job._sinks), 2, 2, MemoryLedger(durable=False))
     return made.sources[0].divisible is not None
 
 
