@@ -18,8 +18,8 @@ results. Means are geometric, over the queries that the peer can run."""
 _MEMORY = """Million events a second by the clock; in brackets per CPU second. Start-up is not in it. `-`: not run;
 letters: below the table. JSON and Parquet are the same events in files, read and decoded within the time. From memory,
 events are there before the clock starts, in the form that the engine takes them in: Arrow for windrow (one record
-batch) and the batch engines, Python dicts for Bytewax and Pathway. Slower engines get fewer of the same events (how each
-is run: below)."""
+batch) and the batch engines, Python dicts for Bytewax and Pathway. Slower engines get fewer of the same events (how
+each is run: below)."""
 _KAFKA = """CPU and memory are the engine's alone, without broker and producer. Latency is from produced to visible to a
 reader of committed records, at a fixed rate; recovery from `kill -9` to the first new result."""
 
