@@ -46,6 +46,17 @@ def source_of(kind: str, paths: Any) -> ParquetSource | IpcSource:
     return ParquetSource(paths) if kind == "parquet" else IpcSource(paths)
 
 
+def test_wide_rows_are_decoded_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """law: what is decoded at once is bounded in bytes, however wide the rows are; they are all there."""
+    wide = pa.table({"id": range(400), "text": [f"{number:04}" * 1_000 for number in range(400)]})
+    pq.write_table(wide, tmp_path / "wide.parquet", row_group_size=400, compression="none", use_dictionary=False)
+    monkeypatch.setattr("windrow.io.files.rows.PIECE_BYTES", 100_000)
+    pieces = [fetched.data for fetched in ParquetSource(tmp_path / "wide.parquet").read(0, 0, 400, ("id", "text"))]
+    assert max(piece.nbytes for piece in pieces) <= 100_000
+    assert max(piece.num_rows for piece in pieces) > 20
+    assert pa.Table.from_batches(pieces).equals(wide)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["parquet", "file", "zstd", "stream"]),
