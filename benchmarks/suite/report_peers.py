@@ -21,7 +21,9 @@ events are there before the clock starts, in the form that the engine takes them
 batch) and the batch engines, Python dicts for Bytewax and Pathway. Slower engines get fewer of the same events (how
 each is run: below)."""
 _KAFKA = """CPU and memory are the engine's alone, without broker and producer. Latency is from produced to visible to a
-reader of committed records, at a fixed rate; recovery from `kill -9` to the first new result."""
+reader of committed records, at a fixed rate; recovery from `kill -9` to the first new result. Each engine catches up
+with about 10 s of its work, so that the suite is not an hour long; with more (`kafka_catch_up --option backlog=60`)
+engines on a JVM do more events in a CPU second, up to half as many again: compiling is then a smaller part of it."""
 
 
 def _note(page: Page, engine: str) -> dict[str, Any]:
