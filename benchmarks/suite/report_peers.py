@@ -23,7 +23,7 @@ each is run: below)."""
 _KAFKA = """CPU and memory are the engine's alone, without broker and producer. Latency is from produced to visible to a
 reader of committed records, at a fixed rate; recovery from `kill -9` to the first new result. Each engine catches up
 with about 10 s of its work, so that the suite is not an hour long; with more (`kafka_catch_up --option backlog=60`)
-engines on a JVM do more events in a CPU second, up to 1.6 times as many: compiling is then a smaller part of it."""
+engines on a JVM do clearly more events in a CPU second: compiling is then a smaller part of it."""
 
 
 def _note(page: Page, engine: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from windrow.io.log.index import TopicInfo
 from windrow.io.log.store import Store, translated
 from windrow.progress.faults import reach
 
-#: The files that rows name.
-NAMES = " UNION ".join(f"SELECT file FROM {table}" for table in ("chunks", "state", "staged"))
+#: The tables whose rows name files, and a query for the files that they name.
+_NAMING = ("chunks", "state", "staged")
+_NAMED = " UNION ".join(f"SELECT file FROM {table}" for table in _NAMING)
 
 _SLACK = 1.25  # by size: act when this much more than what is to be kept is there
 
@@ -45,7 +46,7 @@ def _unnamed(store: Store) -> list[int]:
     """The files that no row names: those whose last rows have gone now, and those that were still written to when
     theirs went, which nothing else would ever look at again."""
     with store.reading() as connection:
-        rows = connection.execute(f"SELECT id FROM files WHERE sealed AND id NOT IN ({NAMES})").fetchall()
+        rows = connection.execute(f"SELECT id FROM files WHERE sealed AND id NOT IN ({_NAMED})").fetchall()
     return [int(file) for (file,) in rows]
 
 
@@ -103,6 +104,5 @@ def remove_files(store: Store, files: Iterable[int], is_active: Callable[[str], 
 
 def _is_named(transaction: sqlite3.Connection, file: int) -> bool:
     return any(
-        transaction.execute(f"SELECT 1 FROM {table} WHERE file = ? LIMIT 1", (file,)).fetchone()
-        for table in ("chunks", "state", "staged")
+        transaction.execute(f"SELECT 1 FROM {table} WHERE file = ? LIMIT 1", (file,)).fetchone() for table in _NAMING
     )
