@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
-import os
 import random
 import signal
+import threading
 import time
 import traceback
 from collections import Counter
@@ -141,7 +141,8 @@ def attempt(life: Life, number: int, *, epoch_rows: int, point: str | None, arri
 
 
 def _stop() -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
+    """Stop here. A signal to the whole process may be taken by another thread, and this one gets on meanwhile."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 # -- what readers see
