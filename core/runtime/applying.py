@@ -19,55 +19,73 @@ from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
 #: to each other (16,000 partial aggregates an epoch, two workers: 4 ms by one, 7 by both).
 _FEW_ROWS, _LITTLE_STATE = 65_536, 8 << 20
 
+#: An operator is left a shard for each `_FEW_ROWS` that the first epoch has for it, and four at least: a quarter of a
+#: millisecond goes to each in every epoch, with the interpreter's lock (32 M events of 1,000 keys: 35 ms of 255 with 32
+#: shards, 12 of 228 with four). Not by epochs with less input than this, which say little of those to come.
+_FEWEST_SHARDS, _TELLING_ROWS = 4, 1_000_000
+
 #: Several threads are used for an operator where they take so many times less than one: what they take more of the
 #: processor is waiting for the interpreter's lock (q8: 212 ms by one, 237 by two; q20: 460 and 357).
 _WORTH = 1.15
-_EPOCHS = 16  # after so many the other way is tried again
+#: The other way is tried again when that costs no more than this part of what was spent since.
+_TRYING = 1 / 50
 
 #: What all tasks have for one operator: for each of its sides, for each task, for each shard, batches.
 Doors = Sequence[Sequence[list[list[pa.RecordBatch]]]]
 
 
 class Threads:
-    """Whether several threads pay for an operator: each way is tried, and the better one kept for some epochs."""
+    """Whether several threads pay for an operator: each way is tried, and the better one kept until to try the other
+    one again costs next to nothing. With many workers an epoch by one thread would take many times as long."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
+        self._guess = min(2 / workers, 1.0)  # what several take of what one takes, until it is known
         self._ns: dict[bool, float] = {}  # a row, by one thread and by several
-        self._left = _EPOCHS
+        self._spent_ns = 0.0  # since the other way was tried
 
-    def several(self) -> bool:
-        """Whether to use several threads now."""
-        if len(self._ns) < 2:
-            return False in self._ns
-        better = self._ns[True] * _WORTH < self._ns[False]
-        self._left -= 1
-        if self._left:
-            return better
-        self._left = _EPOCHS
-        return not better
+    def several(self, rows: int) -> bool:
+        """Whether to use several threads now, for so many rows."""
+        better = self._better()
+        more_ns = rows * abs(self._cost_ns(True) - self._cost_ns(False))
+        return better if more_ns >= self._spent_ns * _TRYING else not better
 
     def took(self, several: bool, rows: int, nanoseconds: int) -> None:
         """What it has taken to apply so many rows."""
+        self._spent_ns = self._spent_ns + nanoseconds if several is self._better() else 0.0
         self._ns[several] = nanoseconds / rows
+
+    def _better(self) -> bool:
+        return self._cost_ns(True) < self._cost_ns(False)
+
+    def _cost_ns(self, several: bool) -> float:
+        if several in self._ns:
+            return self._ns[several] * (_WORTH if several else 1.0)
+        other = self._ns.get(not several, 1.0)
+        return other * self._guess if several else other / self._guess
 
 
 class Applier:
     """Applies the epochs of one job to its shards, and keeps up to where each operator's windows are closed."""
 
-    def __init__(self, pipeline: Pipeline, workers: Workers) -> None:
+    def __init__(self, pipeline: Pipeline, workers: Workers, *, shards_are_given: bool) -> None:
         self._pipeline = pipeline
         self._workers = workers
         self.closed_us: dict[str, int] = {}  # by operator
-        self._threads: defaultdict[str, Threads] = defaultdict(Threads)
+        #: Operators that have not had a row yet and have more shards than they may need.
+        self._many_shards = [] if shards_are_given else [
+            head for head in pipeline.operators if len(head.shards) > _FEWEST_SHARDS
+        ]  # fmt: skip
+        self._threads: defaultdict[str, Threads] = defaultdict(partial(Threads, workers.count))
 
     def restore(self, closed_us: Mapping[str, int]) -> None:
         """Be as `closed_us` was when the last epoch was committed."""
         for head in self._pipeline.operators:
             self._close(head, closed_us.get(head.name, BEFORE_TIME_US))
 
-    def apply(self, tasks: Sequence[Task], now_us: int, last: bool) -> list[Task]:
-        """Take what these tasks have for the shards; they, and those of the shards. `last`: no epoch follows."""
-        every = [*tasks, self._pipeline.deal_rest(tasks, now_us)]
+    def apply(self, tasks: Sequence[Task], now_us: int, rows: int, last: bool) -> list[Task]:
+        """Take what these tasks have for the shards; they, and those of the shards. `rows`: the epoch's input; `last`:
+        no epoch follows."""
+        every = [*tasks, self._deal_rest(tasks, now_us, rows)]
         for index, head in enumerate(self._pipeline.operators):
             for timeline in self._pipeline.timelines.values():
                 timeline.settle(now_us, last)
@@ -78,15 +96,25 @@ class Applier:
             ]
             made = self._apply_shards(head, doors, watermark_us, now_us)
             self._close(head, watermark_us)
-            every += [*made, self._pipeline.deal_rest(made, now_us)]
+            every += [*made, self._deal_rest(made, now_us, rows)]
         for timeline in self._pipeline.timelines.values():
             timeline.settle(now_us, last)
         return every
 
+    def _deal_rest(self, tasks: Sequence[Task], now_us: int, rows: int) -> Task:
+        """What these tasks have left goes to the shards: to as many as are worth it, where these are the first rows."""
+        for head in list(self._many_shards):
+            waiting, dealt = waiting_for(head, tasks)
+            if waiting or dealt:
+                self._many_shards.remove(head)
+            if waiting and not dealt and rows >= _TELLING_ROWS:
+                self._pipeline.keep(head, min(max(_FEWEST_SHARDS, waiting // _FEW_ROWS), len(head.shards)))
+        return self._pipeline.deal_rest(tasks, now_us)
+
     def _apply_shards(self, head: OperatorHead, doors: Doors, watermark_us: int, now_us: int) -> list[Task]:
         rows = sum(piece.num_rows for side in doors for door in side for pieces in door for piece in pieces)
         threads = self._threads[head.name] if rows >= _FEW_ROWS and self._workers.count > 1 else None
-        several = has_much_state(head) if threads is None else threads.several()
+        several = has_much_state(head) if threads is None else threads.several(rows)
         begun = time.perf_counter_ns()
         apply = partial(self._apply_shard, head, doors, watermark_us, now_us)
         made = self._workers.each(apply, range(len(head.shards)), side_by_side=several)
@@ -137,6 +165,13 @@ class Applier:
             or any(shard is not None and shard.due(now_us) for shard in head.clocked)
             for head in self._pipeline.operators
         )
+
+
+def waiting_for(head: OperatorHead, tasks: Sequence[Task]) -> tuple[int, bool]:
+    """How many rows of these tasks wait to be dealt to an operator's shards, and whether some are there already."""
+    sides = [door.side for door in head.doors]
+    waiting = (data for task in tasks for side in sides for data in task.waiting.get(side, ()))
+    return sum(data.num_rows for data in waiting), any(side in task.to_shards for task in tasks for side in sides)
 
 
 def has_much_state(head: OperatorHead) -> bool:

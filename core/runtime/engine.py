@@ -92,7 +92,7 @@ class Engine:
         self._pipeline = build(self.plan, self._shards, self._workers.count, self._ledger, self._make_source)
         self.intake = Intake(self.pipeline.sources, self._limits, self._clock, self._workers.count)
         self._reader = Reader(self.pipeline, self._workers, self.job)
-        self._applier = Applier(self.pipeline, self._workers)
+        self._applier = Applier(self.pipeline, self._workers, shards_are_given=self._shards is not None)
         start = decide_start(
             recovery.epoch, recovery.positions, recovery.planned, bool(recovery.progress.get("finished"))
         )
@@ -250,7 +250,8 @@ class Engine:
             reads = self._reader.read(planned)
             self._mark_ended(planned)
             reach("epoch.read")
-            tasks = self._applier.apply([read.task for read in reads], planned.now_us, planned.last)
+            rows = sum(read.rows for read in reads)
+            tasks = self._applier.apply([read.task for read in reads], planned.now_us, rows, planned.last)
             reach("epoch.applied")
             state = self._take_state()
             reach("epoch.state_taken")
@@ -258,7 +259,7 @@ class Engine:
             self.metrics.merge(task.tally)
         rejected = self._count_read(reads)
         sink_rows = self._sink_rows(tasks)
-        rows, seconds = sum(read.rows for read in reads), time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
         self.intake.took(planned, rows, seconds)
         report = EpochReport(
             epoch=self.epoch,

@@ -42,7 +42,15 @@ class OperatorHead:
     takers: list[TakesPieces | None] = field(init=False)  # the shards that are so, each in its place
     clocked: list[Clocked | None] = field(init=False)
 
-    def __post_init__(self) -> None:  # to ask each time took 2 % of an epoch of few keys
+    def __post_init__(self) -> None:
+        self.keep(len(self.shards))
+
+    def keep(self, shards: int) -> None:
+        """Use so many of the shards alone; nothing may lie in any yet."""
+        self.shards = self.shards[:shards]
+        for door in self.doors:
+            door.shards = shards
+        # to ask each time took 2 % of an epoch of few keys
         self.takers = [shard if isinstance(shard, TakesPieces) else None for shard in self.shards]
         self.clocked = [shard if isinstance(shard, Clocked) else None for shard in self.shards]
 
@@ -96,6 +104,14 @@ class Pipeline:
                 if operator.name in self.feeders[name]:
                     for shard in range(len(operator.shards)):
                         timeline.clock(f"{operator.name}/{shard}", now_us)
+
+    def keep(self, head: OperatorHead, shards: int) -> None:
+        """Use so many shards of an operator alone; nothing may lie in any yet. The clocks of others would wait for
+        ever."""
+        for name, timeline in self.timelines.items():
+            for shard in range(shards, len(head.shards)) if head.name in self.feeders[name] else ():
+                timeline.clocks.pop(f"{head.name}/{shard}", None)
+        head.keep(shards)
 
     def settle(self, now_us: int) -> None:
         """Combine what the partitions' clocks say, as far as it is known."""

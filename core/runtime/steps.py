@@ -224,14 +224,14 @@ class ExchangeStep(Step):
 
     def __init__(self, name: str, side: Side, operator: StatefulOperator, shards: int) -> None:
         super().__init__(name)
-        self._side = side
+        self.side = side
+        self.shards = shards
         self._operator = operator
-        self._shards = shards
 
     def apply(self, batch: pa.RecordBatch, task: Task) -> pa.RecordBatch | None:
-        prepared = self._operator.prepare(batch, self._side[1])
+        prepared = self._operator.prepare(batch, self.side[1])
         if prepared.data is not None and prepared.data.num_rows:
-            waiting = task.waiting.setdefault(self._side, [])
+            waiting = task.waiting.setdefault(self.side, [])
             waiting.append(prepared.data)
             self.deal(task, base.DEAL_ROWS)
         if prepared.late is None:
@@ -245,14 +245,14 @@ class ExchangeStep(Step):
 
         Partial aggregates of a batch are few: dealing those of many batches at once saves most of the cost.
         """
-        waiting = task.waiting.get(self._side, [])
+        waiting = task.waiting.get(self.side, [])
         if sum(data.num_rows for data in waiting) < least_rows:
             return
-        del task.waiting[self._side]
-        doors = task.to_shards.setdefault(self._side, [[] for _ in range(self._shards)])
-        keys = self._operator.keys[self._side[1]]
+        del task.waiting[self.side]
+        doors = task.to_shards.setdefault(self.side, [[] for _ in range(self.shards)])
+        keys = self._operator.keys[self.side[1]]
         for data in joined(waiting):
-            for door, part in zip(doors, split(data, keys, self._shards), strict=True):
+            for door, part in zip(doors, split(data, keys, self.shards), strict=True):
                 if part is not None:
                     door.append(part)
 

@@ -36,28 +36,42 @@ def test_a_source_that_holds_little_ahead_is_not_made_to_wait() -> None:
     assert not fast(Limits(interval_ms=0)).hold(1)
 
 
-def test_both_ways_are_tried_and_the_better_one_is_kept_for_a_while() -> None:
-    """law: several threads where they are faster by more than a little, looked at again every 16 epochs."""
+def chosen(workers: int, one_ns: int, several_ns: int, epochs: int) -> list[bool]:
+    """For each epoch whether several threads are used, where a row takes so long."""
+    threads, made = Threads(workers), []
+    for _ in range(epochs):
+        several = threads.several(1_000)
+        made.append(several)
+        threads.took(several, 1_000, 1_000 * (several_ns if several else one_ns))
+    return made
 
-    def chosen(one_ns: int, several_ns: int, epochs: int) -> list[bool]:
-        threads, made = Threads(), []
-        for _ in range(epochs):
-            several = threads.several()
-            made.append(several)
-            threads.took(several, 1_000, several_ns if several else one_ns)
-        return made
 
-    assert chosen(100, 80, 20) == [False, *[True] * 16, False, True, True]
-    assert chosen(100, 95, 20) == [False, True, *[False] * 15, True, False, False]
+def test_both_ways_are_tried_and_the_better_one_is_kept() -> None:
+    """law: several threads where they are faster by more than a little; to look again costs a fiftieth."""
+    assert chosen(2, 100, 80, 9) == [False, *[True] * 7, False]
+    assert chosen(2, 100, 95, 9) == [False, True, *[False] * 5, True, False]
+    made = chosen(2, 100, 40, 1_000)
+    assert made[2:].count(False) * 54 <= 1_000 * 40 / 50  # what it costs, of all
+
+
+def test_many_workers_do_not_wait_for_one_to_show_how_long_it_takes_alone() -> None:
+    """law: from three on several begin, and one is tried when its epoch is a fiftieth of what there was."""
+    made = chosen(16, 1_000, 100, 1_000)
+    assert False not in made[:300]
+    assert False in made
+    assert chosen(3, 100, 90, 2)[0]
 
 
 def test_what_has_become_better_is_found() -> None:
     """law: the last figure of each way counts."""
-    threads = Threads()
+    threads = Threads(2)
     for several, ns in ((False, 100), (True, 200)):
-        assert threads.several() is several
+        assert threads.several(1) is several
         threads.took(several, 1, ns)
-    ways = [threads.several() for _ in range(16)]
-    assert ways == [*[False] * 15, True]
+    tried = 0
+    while not threads.several(1):
+        threads.took(False, 1, 100)
+        tried += 1
+    assert 50 < tried < 80
     threads.took(True, 1, 50)
-    assert threads.several()
+    assert threads.several(1)
