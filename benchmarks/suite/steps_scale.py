@@ -76,7 +76,7 @@ def scale_cores(run: Run) -> Iterator[Line]:
     """Sixteen partitions, a worker a core, as many shards as a job then takes by itself; results are the same for any
     number of workers."""
     every = len(cores(1 << 20))
-    size = run.pick(full=8_000_000, quick=2_000_000, tiny=50_000) * max(every // 4, 1)  # 16 cores need more to do
+    size = run.pick(full=8_000_000, quick=2_000_000, tiny=50_000) * max(every // 2, 1)  # 16 cores need more to do
     for keys in (1_000, run.pick(full=1_000_000, quick=1_000_000, tiny=2_000)):
         table, sums = rows(size, keys), set()
         for workers in counts(every):

@@ -1,10 +1,10 @@
-"""How a program of the comparison runs its queries: each a few times with results dropped, and once over a small set of
-events, whose result is written and checked. In a process that is warm that is all it warms up with, so it comes first.
+"""How a program of the comparison runs its queries: each a few times with results dropped, then once more over a small
+set of events, whose result is written and checked.
 
 The standard library alone, since it runs in every engine's own environment. The program is called with one argument, a
 JSON object with `cores`; every line of its input is a query to run, a JSON object with: query, source ("json",
-"parquet", "memory"), kinds, data and small (folders of events), warmed (whether queries before have warmed the process
-up: no cold round), rounds (warm ones), out (folder for the checked result), scratch, cores, counts (events by kind). It
+"parquet", "memory"), kinds, data and small (folders of events), first (folder for the first round, where the engine
+warms up), rounds (those after it), out (folder for the checked result), scratch, cores, counts (events by kind). It
 prints a JSON object a line, the last one of a query with `done`. A query that fails leaves the next ones alone.
 """
 
@@ -84,25 +84,18 @@ def _nothing(data: Path) -> None:
 
 
 def _task(run: Callable[[Path, Path | None], None], warm: bool, prepare: Callable[[Path], None]) -> None:
-    data, small, out = (Path(TASK[name]) for name in ("data", "small", "out"))
-
-    def check() -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        prepare(small)
-        run(small, out)
-        say(checked=True)
-
-    warmed = TASK["warmed"]
-    if warmed:
-        check()
-    for number in range(1 if warmed else 0, 1 + (TASK["rounds"] if warm else 0)):
-        prepare(data)
+    data, first, small, out = (Path(TASK[name]) for name in ("data", "first", "small", "out"))
+    for number in range(1 + (TASK["rounds"] if warm else 0)):
+        chosen = data if number or not warm else first
+        prepare(chosen)
         cpu, begun = cpu_seconds(), time.perf_counter()
-        run(data, None)
+        run(chosen, None)
         seconds = time.perf_counter() - begun
         say(round=number, seconds=seconds, cpu=cpu_seconds() - cpu)
-    if not warmed:
-        check()
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(small)
+    run(small, out)
+    say(checked=True)
 
 
 def files(data: Path, kind: str, lanes: int | None = None, ending: str | None = None) -> list[str]:
