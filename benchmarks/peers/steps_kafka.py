@@ -36,7 +36,7 @@ def make_environments(run: Run) -> None:
 
 @step(
     "kafka_catch_up", "kafka", "bids as JSON from a stored topic, windowed, to a topic, exactly once where there is it",
-    seconds=(75, 225), limit=(240, 700), longer={"backlog": 30.0},
+    seconds=(45, 215), limit=(240, 700), longer={"backlog": 30.0},
 )  # fmt: skip
 def catch_up(run: Run) -> Iterator[Line]:
     """Events by the engine's rate, so that all work for about as long; ``--option backlog=60`` for longer runs."""
@@ -76,7 +76,7 @@ def _catch_up(
 
 
 @step("kafka_kill", "kafka", "kill -9 in the middle: how long until the next result, and whether all results are right",
-      seconds=(30, 174), limit=(180, 500))  # fmt: skip
+      seconds=(35, 220), limit=(180, 500))  # fmt: skip
 def kill(run: Run) -> Iterator[Line]:
     """The dead member's session ends after 6 s; engines that are in a consumer group wait for that."""
     with _cluster(run) as (bootstrap, own):
@@ -119,7 +119,7 @@ def _kill(run: Run, bootstrap: str, own: list[int], engine: Engine, given: topic
 
 
 @step("kafka_latency", "kafka", "from when an event is due until a reader of committed records sees a result with it",
-      seconds=(0, 128), limit=(240, 600), longer={"seconds": 20.0})  # fmt: skip
+      seconds=(0, 135), limit=(240, 600), longer={"seconds": 20.0})  # fmt: skip
 def latency(run: Run) -> Iterator[Line]:
     """Updates of open windows, a commit every 100 ms, 1,000 auctions; a rate that nearly all can keep. ``--option
     rates=2000,20000`` for others, ``seconds=60`` for longer."""
