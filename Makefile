@@ -42,7 +42,7 @@ coverage: warm  ## which lines and branches of core/ the tests reach (compiled k
 	@$(BIN)/python -m coverage run -m pytest $(ARGS)
 	@$(BIN)/python -m coverage report
 
-bench: warm  ## everything against the machine's limits and other engines, about 26 minutes; writes docs/benchmarks.md
+bench: warm  ## everything against the machine's limits and other engines, about 27 minutes; writes docs/benchmarks.md
 	@$(BIN)/python -m benchmarks suite $(ARGS)
 
 bench-quick: warm  ## the same in 3 minutes at small sizes; docs/benchmarks.md stays as it is
