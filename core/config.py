@@ -25,6 +25,9 @@ class Limits:
 #: shards than workers so that work can be dealt out evenly, and that it can go to a machine with more cores; few enough
 #: that a small epoch does not drown in per-shard overhead.
 KEPT_SHARDS = 8
+#: Of an aggregate whose state ends with its job: keys are found faster in several small tables than in a large one
+#: (windows of 1 M keys: 15 M events/s with one, 19 with 4).
+FEWEST_SHARDS = 4
 
 
 def passing_shards(workers: int, joins: bool) -> int:
@@ -32,9 +35,8 @@ def passing_shards(workers: int, joins: bool) -> int:
 
     Of a join as few as keep the workers at work, for all its rows are copied to their shards, and each batch costs
     something in every one of them (one worker, from memory: q7 in 70 ms with one shard and 145 with 8, q20 in 237 and
-    380); from three workers on two for each, so that those that are done first have something left to do. Others find
-    keys faster in several small tables than in a large one (windows of 1 M keys: 15 M events/s with one, 19 with 4).
+    380); from three workers on two for each, so that those that are done first have something left to do.
     """
     if joins:
         return workers if workers <= 2 else 2 * workers
-    return max(4, 2 * workers)
+    return max(FEWEST_SHARDS, 2 * workers)

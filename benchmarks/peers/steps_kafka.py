@@ -175,9 +175,10 @@ def _make(own: list[int], bootstrap: str, events: int, rate: float = 10_000) -> 
 
 def _chosen(run: Run) -> list[Engine]:
     """All engines, or those of ``--option engines=windrow,quix``; in the quick suite `_QUICK`."""
-    known = [engine.name for engine in engines()]
-    wanted = run.options["engines"].split(",") if "engines" in run.options else known if run.size == "full" else _QUICK
-    return [engine for engine in engines() if engine.name in wanted]
+    known = engines()
+    usual = [engine.name for engine in known] if run.size == "full" else _QUICK
+    wanted = run.options["engines"].split(",") if "engines" in run.options else usual
+    return [engine for engine in known if engine.name in wanted]
 
 
 def _lines(engine: Engine, variant: str, measure: Callable[[], Line]) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from windrow.config import FEWEST_SHARDS
 from windrow.operators import base
 from windrow.runtime.pipeline import OperatorHead, Pipeline
 from windrow.runtime.steps import Task, joined
@@ -19,10 +20,10 @@ from windrow.units import BEFORE_TIME_US, END_OF_TIME_US
 #: to each other (16,000 partial aggregates an epoch, two workers: 4 ms by one, 7 by both).
 _FEW_ROWS, _LITTLE_STATE = 65_536, 8 << 20
 
-#: An operator is left a shard for each `_FEW_ROWS` that the first epoch has for it, and four at least: a quarter of a
-#: millisecond goes to each in every epoch, with the interpreter's lock (32 M events of 1,000 keys: 35 ms of 255 with 32
-#: shards, 12 of 228 with four). Not by epochs with less input than this, which say little of those to come.
-_FEWEST_SHARDS, _TELLING_ROWS = 4, 1_000_000
+#: An operator is left a shard for each `_FEW_ROWS` that the first epoch has for it, and `FEWEST_SHARDS` at least: a
+#: quarter of a millisecond goes to each in every epoch, with the interpreter's lock (32 M events of 1,000 keys: 35 ms
+#: of 255 with 32 shards, 12 of 228 with four). An epoch with less input than this says little of those to come.
+_TELLING_ROWS = 1_000_000
 
 #: Several threads are used for an operator where they take so many times less than one: what they take more of the
 #: processor is waiting for the interpreter's lock (q8: 212 ms by one, 237 by two; q20: 460 and 357).
@@ -35,8 +36,9 @@ Doors = Sequence[Sequence[list[list[pa.RecordBatch]]]]
 
 
 class Threads:
-    """Whether several threads pay for an operator: each way is tried, and the better one kept until to try the other
-    one again costs next to nothing. With many workers an epoch by one thread would take many times as long."""
+    """Whether several threads pay for an operator: each way is tried, and the better one kept; the other one is tried
+    again when that costs next to nothing. Three workers or more begin side by side: alone, one would take so many times
+    as long."""
 
     def __init__(self, workers: int) -> None:
         self._guess = min(2 / workers, 1.0)  # what several take of what one takes, until it is known
@@ -71,10 +73,8 @@ class Applier:
         self._pipeline = pipeline
         self._workers = workers
         self.closed_us: dict[str, int] = {}  # by operator
-        #: Operators that have not had a row yet and have more shards than they may need.
-        self._many_shards = [] if shards_are_given else [
-            head for head in pipeline.operators if len(head.shards) > _FEWEST_SHARDS
-        ]  # fmt: skip
+        #: Operators that have not had a row yet, and may turn out to need fewer shards than they have.
+        self._untried = {} if shards_are_given else {head.name: head for head in pipeline.operators}
         self._threads: defaultdict[str, Threads] = defaultdict(partial(Threads, workers.count))
 
     def restore(self, closed_us: Mapping[str, int]) -> None:
@@ -103,12 +103,13 @@ class Applier:
 
     def _deal_rest(self, tasks: Sequence[Task], now_us: int, rows: int) -> Task:
         """What these tasks have left goes to the shards: to as many as are worth it, where these are the first rows."""
-        for head in list(self._many_shards):
+        for head in list(self._untried.values()):
             waiting, dealt = waiting_for(head, tasks)
             if waiting or dealt:
-                self._many_shards.remove(head)
-            if waiting and not dealt and rows >= _TELLING_ROWS:
-                self._pipeline.keep(head, min(max(_FEWEST_SHARDS, waiting // _FEW_ROWS), len(head.shards)))
+                del self._untried[head.name]
+            worth = max(FEWEST_SHARDS, waiting // _FEW_ROWS)
+            if waiting and not dealt and rows >= _TELLING_ROWS and worth < len(head.shards):
+                self._pipeline.keep_shards(head, worth)
         return self._pipeline.deal_rest(tasks, now_us)
 
     def _apply_shards(self, head: OperatorHead, doors: Doors, watermark_us: int, now_us: int) -> list[Task]:

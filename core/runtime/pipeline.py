@@ -43,9 +43,9 @@ class OperatorHead:
     clocked: list[Clocked | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.keep(len(self.shards))
+        self.keep_shards(len(self.shards))
 
-    def keep(self, shards: int) -> None:
+    def keep_shards(self, shards: int) -> None:
         """Use so many of the shards alone; nothing may lie in any yet."""
         self.shards = self.shards[:shards]
         for door in self.doors:
@@ -105,13 +105,13 @@ class Pipeline:
                     for shard in range(len(operator.shards)):
                         timeline.clock(f"{operator.name}/{shard}", now_us)
 
-    def keep(self, head: OperatorHead, shards: int) -> None:
-        """Use so many shards of an operator alone; nothing may lie in any yet. The clocks of others would wait for
-        ever."""
+    def keep_shards(self, head: OperatorHead, shards: int) -> None:
+        """Use so many shards of an operator alone; nothing may lie in any yet. The clocks of the others, which nothing
+        moves any more, would hold the watermark behind them."""
         for name, timeline in self.timelines.items():
             for shard in range(shards, len(head.shards)) if head.name in self.feeders[name] else ():
                 timeline.clocks.pop(f"{head.name}/{shard}", None)
-        head.keep(shards)
+        head.keep_shards(shards)
 
     def settle(self, now_us: int) -> None:
         """Combine what the partitions' clocks say, as far as it is known."""
